@@ -1,0 +1,65 @@
+package encap
+
+// Drop is the reason why a packet was not delivered. The number and the name
+// of a reason are stable: metrics, traces and scripts depend on them, so new
+// reasons go to the end and old ones are never reused.
+type Drop uint8
+
+// The reasons. Those marked down are found on packets from the wire, those
+// marked up on packets from the pods.
+const (
+	Delivered         Drop = iota // not a drop
+	OuterSrcUnknown               // down: the outer source holds no lease
+	Runt                          // down: shorter than the shortest IP header
+	NotIP                         // both: version is neither 4 nor 6
+	BadIPHeader                   // both: header length, extension headers or total length make no sense
+	IPLenMismatch                 // both: the IP header promises more bytes than there are
+	Truncated                     // down: the datagram did not fit its buffer
+	InnerSrcNotLeased             // down: the inner source is not in the sender's lease
+	InnerDstNotLocal              // down: the inner destination is not in our subnet
+	TTLExceeded                   // both: TTL or hop limit ran out here
+	NoRoute                       // up: no lease covers the destination
+	OwnSubnet                     // up: the destination is in our own subnet; sending it would loop
+	TooBig                        // up: larger than the path to its peer, and may not be fragmented
+	Multicast                     // up: multicast or broadcast destination
+	LinkLocal                     // up: link-local source or destination
+	BadOffload                    // up: the virtio header and the packet contradict each other
+	NoFamily                      // up: the peer's address family has no socket here
+	SockFull                      // up: the socket's queue stayed full
+	SockError                     // up: the kernel refused the datagram
+	TunFull                       // down: the device's queue was full
+	TunError                      // down: the device refused the packet
+	NumDrops                      // how many there are; not a reason
+)
+
+var dropNames = [NumDrops]string{
+	Delivered:         "delivered",
+	OuterSrcUnknown:   "outer_src_unknown",
+	Runt:              "runt",
+	NotIP:             "not_ip",
+	BadIPHeader:       "bad_ip_header",
+	IPLenMismatch:     "ip_len_mismatch",
+	Truncated:         "truncated",
+	InnerSrcNotLeased: "inner_src_not_in_lease",
+	InnerDstNotLocal:  "inner_dst_not_local",
+	TTLExceeded:       "ttl_exceeded",
+	NoRoute:           "no_route",
+	OwnSubnet:         "own_subnet_loop",
+	TooBig:            "too_big",
+	Multicast:         "multicast",
+	LinkLocal:         "link_local",
+	BadOffload:        "bad_offload",
+	NoFamily:          "encap_unsupported_family",
+	SockFull:          "sock_full",
+	SockError:         "sock_error",
+	TunFull:           "tun_full",
+	TunError:          "tun_write_error",
+}
+
+// String returns the snake_case name of the reason.
+func (d Drop) String() string {
+	if d >= NumDrops {
+		return "unknown"
+	}
+	return dropNames[d]
+}

@@ -1,0 +1,23 @@
+package encap
+
+import "weft/lease"
+
+// An Encapsulator knows the bytes that stand in front of an inner packet in a
+// datagram. It holds no sockets and no state that changes: one value serves
+// all workers at once.
+type Encapsulator interface {
+	// Overhead is the number of bytes in front of the inner packet; outer IP
+	// and UDP headers are not counted.
+	Overhead() int
+	// Prefix compiles a lease into the Overhead bytes for that peer. Errors
+	// name the field of the lease that is wrong.
+	Prefix(l lease.Lease) ([]byte, error)
+	// Seal completes a copy of the prefix for an inner packet of the given
+	// IP version. It is called once for each packet or superpacket.
+	Seal(prefix []byte, version uint8)
+	// Open returns the inner packet of a datagram, or why there is none.
+	Open(datagram []byte) ([]byte, Drop)
+	// Routes tells whether the tunnel is a router hop: then the TTL is taken
+	// down on the way up and again on the way down.
+	Routes() bool
+}
