@@ -1,0 +1,160 @@
+package tunnel
+
+import (
+	"fmt"
+	"net/netip"
+	"os"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Port is a UDP socket towards the peers. One loop may send and another
+// receive at the same time.
+type Port struct {
+	fd       int
+	local    netip.AddrPort
+	stop     *Stopper
+	features atomic.Uint32
+	maxRun   int // datagrams that one UDP_SEGMENT message may hold
+	onDemote func(Feature, error)
+}
+
+// PortOptions says how a port is to be opened.
+type PortOptions struct {
+	Local   netip.AddrPort // port 0: any
+	Allow   Feature        // features that may be used
+	Stop    *Stopper
+	Buffer  int                  // bytes of socket buffer in each direction; 0: 4 MiB
+	Demoted func(Feature, error) // as in TUNOptions
+}
+
+const defaultBuffer = 4 << 20
+
+// OpenPort binds a UDP socket and finds out what the kernel can do with it.
+// Outer packets are never fragmented: a datagram that is too long for its path
+// is refused with EMSGSIZE, so that its sender can be told.
+func OpenPort(o PortOptions) (*Port, error) {
+	family := unix.AF_INET6
+	if o.Local.Addr().Is4() {
+		family = unix.AF_INET
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("udp socket for %v: %w", o.Local, err)
+	}
+	p := &Port{fd: fd, stop: o.Stop, onDemote: o.Demoted}
+	if err := p.setup(family, o); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("udp port %v: %w", o.Local, err)
+	}
+	return p, nil
+}
+
+func (p *Port) setup(family int, o PortOptions) error {
+	if family == unix.AF_INET6 {
+		if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
+			return os.NewSyscallError("IPV6_V6ONLY", err)
+		}
+		if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO); err != nil {
+			return os.NewSyscallError("IPV6_MTU_DISCOVER", err)
+		}
+	} else if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO); err != nil {
+		return os.NewSyscallError("IP_MTU_DISCOVER", err)
+	}
+	setBuffer(p.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.Buffer)
+	setBuffer(p.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.Buffer)
+	if err := unix.Bind(p.fd, sockaddr(o.Local)); err != nil {
+		return bindError(err)
+	}
+	sa, err := unix.Getsockname(p.fd)
+	if err != nil {
+		return os.NewSyscallError("getsockname", err)
+	}
+	p.local = fromSockaddr(sa)
+	p.probe(o.Allow)
+	return nil
+}
+
+// setBuffer asks for size bytes. The forced form needs CAP_NET_ADMIN in the
+// initial user namespace; the other is cut to net.core.rmem_max. Neither is
+// necessary, so a refusal is not an error.
+func setBuffer(fd, force, plain, size int) {
+	if size == 0 {
+		size = defaultBuffer
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, size)
+	}
+}
+
+func bindError(err error) error {
+	if err == unix.EADDRINUSE {
+		return fmt.Errorf("bind: %w; another process has the port (is flanneld or another weft running?)", err)
+	}
+	if err == unix.EADDRNOTAVAIL {
+		return fmt.Errorf("bind: %w; the address is not on any interface of this network namespace", err)
+	}
+	return os.NewSyscallError("bind", err)
+}
+
+func sockaddr(ap netip.AddrPort) unix.Sockaddr {
+	if ap.Addr().Is4() {
+		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
+	}
+	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+}
+
+func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}
+
+// Features returns what the port uses now.
+func (p *Port) Features() Feature { return Feature(p.features.Load()) }
+
+// MaxRun returns how many datagrams one message may hold: 1 without GSO.
+func (p *Port) MaxRun() int {
+	if !p.Features().Has(GSO) {
+		return 1
+	}
+	return p.maxRun
+}
+
+// Local returns the address the port is bound to.
+func (p *Port) Local() netip.AddrPort { return p.local }
+
+// Drops returns the number of datagrams that the kernel has thrown away
+// because the socket's receive buffer was full (SK_MEMINFO_DROPS).
+func (p *Port) Drops() (uint32, error) { return memDrops(p.fd) }
+
+// Close frees the socket. The loops that use it must have ended.
+func (p *Port) Close() error { return os.NewSyscallError("close", unix.Close(p.fd)) }
+
+// PathMTU asks the kernel for the largest IP packet, in bytes, that it will
+// send from local to remote without fragmenting: the link's MTU, or what an
+// ICMP message has taught it since (ip(7), IP_MTU).
+func PathMTU(local netip.Addr, remote netip.AddrPort) (int, error) {
+	family, level, opt := unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU
+	if remote.Addr().Is6() {
+		family, level, opt = unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_MTU
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, sockaddr(netip.AddrPortFrom(local, 0))); err != nil {
+		return 0, os.NewSyscallError("bind", err)
+	}
+	if err := unix.Connect(fd, sockaddr(remote)); err != nil {
+		return 0, os.NewSyscallError("connect", err)
+	}
+	mtu, err := unix.GetsockoptInt(fd, level, opt)
+	return mtu, os.NewSyscallError("getsockopt IP_MTU", err)
+}

@@ -1,0 +1,201 @@
+package tunnel
+
+import (
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Message is a run: Count datagrams of Size bytes (the last may be shorter)
+// to one address, as one gather list. A single datagram has Count 1.
+type Message struct {
+	To     *Addr
+	Pieces [][]byte
+	Size   int   // bytes of each datagram
+	Count  int   // datagrams
+	Bytes  int   // sum of Pieces
+	Err    error // set by Send: why the kernel refused it; nil when it was sent
+}
+
+// MaxDatagram is the largest UDP payload that fits an IPv4 packet, in bytes.
+const MaxDatagram = 65535 - 20 - 8
+
+// mmsghdr is struct mmsghdr (recvmmsg(2)).
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+const sendBatch = 64 // messages in one sendmmsg
+
+// An Outbox is the scratch memory of one loop that sends.
+type Outbox struct {
+	hdrs []mmsghdr
+	iovs []unix.Iovec
+	ctls [][]byte // one UDP_SEGMENT control message for each header
+	at   []int    // where each header's iovecs begin
+}
+
+// NewOutbox allocates an Outbox.
+func NewOutbox() *Outbox {
+	s := &Outbox{hdrs: make([]mmsghdr, sendBatch), iovs: make([]unix.Iovec, 0, 4096), at: make([]int, sendBatch+1)}
+	for range sendBatch {
+		ctl := make([]byte, unix.CmsgSpace(2))
+		c := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
+		c.Level, c.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+		c.SetLen(unix.CmsgLen(2))
+		s.ctls = append(s.ctls, ctl)
+	}
+	return s
+}
+
+// Send hands all messages to the kernel and returns how many it refused; why
+// stands in their Err. Several loops may send at once, each with its own
+// Outbox. Send waits while the socket's buffer is full. The error
+// it returns is ErrClosed after a stop.
+func (p *Port) Send(out *Outbox, msgs []Message) (refused int, err error) {
+	for len(msgs) > 0 {
+		batch := msgs[:min(len(msgs), sendBatch)]
+		if !p.Features().Has(Mmsg) {
+			batch = batch[:1]
+		}
+		n, err := p.sendBatch(out, batch)
+		refused += n
+		if err != nil {
+			return refused, err
+		}
+		msgs = msgs[len(batch):]
+	}
+	return refused, nil
+}
+
+// sendBatch sends up to sendBatch messages. A message that the kernel refuses
+// ends the system call; it is dealt with alone and the rest goes on.
+func (p *Port) sendBatch(out *Outbox, msgs []Message) (refused int, err error) {
+	out.fill(msgs)
+	for i := 0; i < len(msgs); {
+		n, e := p.syscall(out, i, len(msgs))
+		for j := i; j < i+n; j++ {
+			msgs[j].Err = nil
+		}
+		i += n
+		switch e {
+		case 0, unix.EINTR:
+			continue
+		case unix.EAGAIN:
+			if err := p.stop.wait(p.fd, unix.POLLOUT); err != nil {
+				return refused, err
+			}
+			continue
+		}
+		if msgs[i].Err = p.refusedOne(out, &msgs[i], e); msgs[i].Err != nil {
+			if msgs[i].Err == ErrClosed {
+				return refused, ErrClosed
+			}
+			refused++
+		}
+		out.fill(msgs) // refusedOne used the arrays for its own
+		i++
+	}
+	return refused, nil
+}
+
+// syscall sends the filled headers from i up to end and returns how many went.
+func (p *Port) syscall(out *Outbox, i, end int) (int, unix.Errno) {
+	if p.Features().Has(Mmsg) {
+		n, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&out.hdrs[i])),
+			uintptr(end-i), unix.MSG_DONTWAIT, 0, 0)
+		if e != 0 {
+			return 0, e
+		}
+		return int(n), 0
+	}
+	_, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&out.hdrs[i].hdr)), unix.MSG_DONTWAIT)
+	if e != 0 {
+		return 0, e
+	}
+	return 1, 0
+}
+
+// fill writes one header for each message.
+func (s *Outbox) fill(msgs []Message) {
+	s.iovs = s.iovs[:0]
+	for i := range msgs {
+		s.at[i] = len(s.iovs)
+		s.iovs = setIovecs(s.iovs, msgs[i].Pieces)
+	}
+	s.at[len(msgs)] = len(s.iovs)
+	for i := range msgs {
+		h := &s.hdrs[i].hdr
+		msgs[i].To.name(h)
+		h.Iov = unsafe.SliceData(s.iovs[s.at[i]:])
+		h.SetIovlen(s.at[i+1] - s.at[i])
+		h.Control, h.Flags = nil, 0
+		h.SetControllen(0)
+		if msgs[i].Count > 1 {
+			ctl := s.ctls[i]
+			*(*uint16)(unsafe.Pointer(&ctl[unix.CmsgLen(0)])) = uint16(msgs[i].Size)
+			h.Control = &ctl[0]
+			h.SetControllen(len(ctl))
+		}
+	}
+}
+
+// refusedOne decides what a refused message means. A run may have been refused
+// because it is a run: then its datagrams are sent one by one, and if they go
+// through, GSO is switched off for good. It returns the reason when nothing of
+// the message could be sent.
+func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) error {
+	if m.Count == 1 || (e != unix.EIO && e != unix.EINVAL && e != unix.EMSGSIZE) {
+		return e
+	}
+	sent, err := p.sendSingly(out, m)
+	if sent > 0 && e != unix.EMSGSIZE {
+		if old := p.features.And(^uint32(GSO)); Feature(old).Has(GSO) && p.onDemote != nil {
+			p.onDemote(GSO, os.NewSyscallError("sendmsg with UDP_SEGMENT", e))
+		}
+	}
+	return err
+}
+
+// sendSingly sends the datagrams of a run without UDP_SEGMENT and returns how
+// many went, and the error of the last that did not.
+func (p *Port) sendSingly(out *Outbox, m *Message) (sent int, err error) {
+	one := Message{To: m.To, Count: 1}
+	pieces := m.Pieces
+	for len(pieces) > 0 {
+		n, size := 0, 0
+		for n < len(pieces) && size < m.Size {
+			size += len(pieces[n])
+			n++
+		}
+		one.Pieces, pieces = pieces[:n], pieces[n:]
+		if e := p.sendOne(out, &one); e == ErrClosed {
+			return sent, e
+		} else if e != nil {
+			err = e
+			continue
+		}
+		sent++
+	}
+	return sent, err
+}
+
+func (p *Port) sendOne(out *Outbox, m *Message) error {
+	out.fill([]Message{*m})
+	for {
+		_, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&out.hdrs[0].hdr)), unix.MSG_DONTWAIT)
+		switch e {
+		case 0:
+			return nil
+		case unix.EINTR:
+		case unix.EAGAIN:
+			if err := p.stop.wait(p.fd, unix.POLLOUT); err != nil {
+				return err
+			}
+		default:
+			return e
+		}
+	}
+}

@@ -1,0 +1,93 @@
+package tunnel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrClosed is what a read or write returns once the Stopper was used.
+var ErrClosed = errors.New("tunnel: closed")
+
+// A Stopper ends all waiting in the ends that share it.
+type Stopper struct {
+	fd      int // eventfd: readable for ever once stopped
+	stopped atomic.Bool
+	done    chan struct{}
+}
+
+// NewStopper makes a Stopper.
+func NewStopper() (*Stopper, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+	if err != nil {
+		return nil, fmt.Errorf("eventfd: %w", err)
+	}
+	return &Stopper{fd: fd, done: make(chan struct{})}, nil
+}
+
+// Stop wakes every loop that waits and every one that will. It may be called
+// more than once and from any goroutine.
+func (s *Stopper) Stop() {
+	if s.stopped.Swap(true) {
+		return
+	}
+	one := [8]byte{1, 1, 1, 1, 1, 1, 1, 1}
+	if _, err := unix.Write(s.fd, one[:]); err != nil {
+		// An eventfd that is not full takes any value below its maximum.
+		panic(os.NewSyscallError("eventfd write", err))
+	}
+	close(s.done)
+}
+
+// Done returns a channel that is closed by Stop.
+func (s *Stopper) Done() <-chan struct{} { return s.done }
+
+// Stopped tells whether Stop was called. A loop that never finds its end
+// empty asks here.
+func (s *Stopper) Stopped() bool { return s.stopped.Load() }
+
+// Close frees the descriptor. No end may be waiting any more.
+func (s *Stopper) Close() error { return unix.Close(s.fd) }
+
+// yields is how often a loop that found its end empty gives the processor away
+// and looks again before it sleeps. See docs/performance.md for what it buys.
+const yields = 10
+
+// wait sleeps until fd is ready for events (POLLIN or POLLOUT) or s is
+// stopped, which gives ErrClosed.
+func (s *Stopper) wait(fd int, events int16) error {
+	fds := [2]unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(s.fd), Events: unix.POLLIN}}
+	for {
+		_, err := unix.Ppoll(fds[:], nil, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return os.NewSyscallError("ppoll", err)
+		}
+		if fds[1].Revents != 0 {
+			return ErrClosed
+		}
+		return nil
+	}
+}
+
+// yield gives the processor to whoever else is runnable on it.
+func yield() { unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
+// setIovecs appends pieces to v as the kernel wants them.
+func setIovecs(v []unix.Iovec, pieces [][]byte) []unix.Iovec {
+	for _, b := range pieces {
+		if len(b) == 0 {
+			continue
+		}
+		n := len(v)
+		v = append(v, unix.Iovec{Base: unsafe.SliceData(b)})
+		v[n].SetLen(len(b))
+	}
+	return v
+}
