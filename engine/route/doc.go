@@ -1,0 +1,37 @@
+// Package route makes the kernel's state around the tunnel device true and
+// keeps it so.
+//
+// There is one desired state, given by [Reconciler.Set], and one actual state,
+// read from the kernel. plan computes the difference as a list of changes, a
+// pure function; apply makes them. The same three steps serve the first start,
+// a restart onto a kept device, a new set of peers, and the repair of what
+// others broke:
+//
+//	Set(Desired) ─┐
+//	netlink event ─┼─► snapshot ─► plan(desired, actual) ─► apply ─► again, until nothing is left
+//	every 10 s ───┘
+//
+// What is ours. Routes are installed with the protocol number [Protocol], so
+// that routes left by an earlier run are known and removed, and nobody else's
+// are. On the device, addresses that are not wanted are removed if they lie in
+// a network that we route, or are host addresses (/32, /128), as an earlier
+// run with another network leaves behind; link-local ones stay.
+//
+// What is not. A route of somebody else with the same destination and metric
+// is replaced only if it says the same as ours, or if its protocol is boot:
+// that is how flanneld marks its own ("ip route add" too). Any other keeps its
+// place: for a connected route (a CNI bridge) that is as it should be and is
+// logged once, for any other it is an error as well.
+//
+// What the kernel must not do. It must not speak IPv6 into the tunnel by
+// itself (router solicitations, duplicate address detection), and it must
+// accept packets from the tunnel that bear one of its own addresses as their
+// source, because the engine answers in the name of the tunnel's address.
+// Hence accept_ra=0, no generated link-local address, addresses added with
+// nodad, and accept_local=1. These are attempts: a read-only /proc/sys is
+// normal in a container and stops nothing.
+//
+// Namespaces. A Reconciler belongs to the network namespace of the thread that
+// called [New]; its methods may then be called from anywhere. The device is
+// made and removed by others.
+package route
