@@ -1,0 +1,105 @@
+package engine
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"weft/encap"
+	"weft/tunnel"
+)
+
+var broadcast = netip.AddrFrom4([4]byte{255, 255, 255, 255})
+
+// An answerer sends the ICMP messages that a router owes, at a bounded rate.
+// Several loops share one; it is off the hot path and takes a lock.
+type answerer struct {
+	self [2]netip.Addr // our tunnel addresses, IPv4 and IPv6; zero: none
+	// trusted tells whether the kernel takes packets from the device that
+	// bear our own address (accept_local). If not, the answer bears the
+	// address that could not be reached, which every kernel takes.
+	trusted atomic.Bool
+
+	mu     sync.Mutex
+	bucket limiter
+	buf    [encap.MaxICMP]byte
+	gather *tunnel.Gather
+	out    *tunnel.Outbox
+	sent   atomic.Uint64
+}
+
+func newAnswerer(v4, v6 netip.Addr) *answerer {
+	return &answerer{self: [2]netip.Addr{v4, v6}, gather: tunnel.NewGather(), out: tunnel.NewOutbox()}
+}
+
+func (a *answerer) source(h *encap.Header) netip.Addr {
+	if h.Version == 4 {
+		return a.self[0]
+	}
+	return a.self[1]
+}
+
+// toPod answers a packet that came from the device. An answer that cannot be
+// built or written is let go: ICMP is best effort.
+func (a *answerer) toPod(dev device, p []byte, h *encap.Header, kind encap.ICMPKind, mtu int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	src := a.source(h)
+	if h.Version == 4 && !a.trusted.Load() {
+		src = h.Dst(p)
+	}
+	if n := a.build(p, h, kind, src, mtu); n > 0 && dev.Write(a.gather, tunnel.Offload{}, [][]byte{a.buf[:n]}) == nil {
+		a.sent.Add(1)
+	}
+}
+
+// toPeer answers a packet that came from a peer.
+func (a *answerer) toPeer(out port, codec encap.Encapsulator, to *peer, p []byte, h *encap.Header, kind encap.ICMPKind) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := a.build(p, h, kind, a.source(h), 0)
+	if n == 0 {
+		return
+	}
+	prefix := append([]byte(nil), to.prefix...)
+	codec.Seal(prefix, h.Version)
+	m := tunnel.Message{To: to.addr, Pieces: [][]byte{prefix, a.buf[:n]}, Size: len(prefix) + n, Count: 1, Bytes: len(prefix) + n}
+	if refused, err := out.Send(a.out, []tunnel.Message{m}); refused == 0 && err == nil {
+		a.sent.Add(1)
+	}
+}
+
+func (a *answerer) build(p []byte, h *encap.Header, kind encap.ICMPKind, src netip.Addr, mtu int) int {
+	if !src.IsValid() || !a.bucket.allow(time.Now()) {
+		return 0
+	}
+	return encap.ICMP(a.buf[:], p, h, kind, src, mtu)
+}
+
+// Rate of ICMP answers: Linux itself sends at most 1,000 a second and 50 in a
+// row (icmp_msgs_per_sec, icmp_msgs_burst).
+const (
+	answersPerSecond = 1000
+	answersInARow    = 50
+)
+
+// A limiter is a token bucket.
+type limiter struct {
+	tokens float64
+	last   time.Time
+}
+
+func (l *limiter) allow(now time.Time) bool {
+	if l.last.IsZero() {
+		l.tokens = answersInARow
+	} else {
+		l.tokens = min(answersInARow, l.tokens+now.Sub(l.last).Seconds()*answersPerSecond)
+	}
+	l.last = now
+	if l.tokens < 1 {
+		return false
+	}
+	l.tokens--
+	return true
+}

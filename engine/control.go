@@ -1,0 +1,117 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"weft/engine/iface"
+	"weft/engine/masq"
+	"weft/lease"
+)
+
+// keep holds the own lease. A subnet that another node has taken is not
+// exchanged for another one under running pods: weft says so, loudly and
+// again, carries on, and takes the subnet back when it is free.
+func (n *Node) keep(ctx context.Context, own lease.Lease) error {
+	const again = 10 * time.Second
+	const cause = "another node holds this node's subnet"
+	for {
+		err := n.opt.Registrar.Keep(ctx, own)
+		if ctx.Err() != nil {
+			return nil
+		}
+		if errors.Is(err, lease.ErrTaken) {
+			n.fail(cause)
+			n.log.Error("another node holds this node's subnet: peers send its packets there; restart weft to lease another subnet, and then the pods",
+				"subnet", lease.Key(own.Subnet, own.Subnet6), "err", err)
+		} else {
+			n.log.Error("lease not kept; trying again", "subnet", lease.Key(own.Subnet, own.Subnet6), "err", err)
+		}
+		if !sleep(ctx, again) {
+			return nil
+		}
+		n.mend(cause)
+	}
+}
+
+// sleep waits for d and reports false if ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// follow makes a table of every change in the set of leases.
+func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p *plane) error {
+	var set lease.Set
+	known := newKnown(n.log)
+	for update, err := range n.opt.Source.Watch(ctx) {
+		if err != nil {
+			n.log.Warn("lease store", "err", err)
+			continue
+		}
+		if !set.Apply(update) {
+			continue
+		}
+		usable, refused := lease.Usable(cfg, own, &set)
+		known.usable(usable)
+		known.refused(refused)
+		p.setPeers(usable)
+	}
+	return nil
+}
+
+// masquerade writes the traffic rules and keeps them. Rules that cannot be
+// written never stop the node.
+func (n *Node) masquerade(ctx context.Context, m *masq.Manager, cfg *lease.Config, own lease.Lease) error {
+	rules := masq.Rules{Masq: n.opt.IPMasq, RandomFully: n.opt.RandomFully, Forward: n.opt.ForwardRules}
+	if !rules.Masq && !rules.Forward {
+		return nil
+	}
+	if cfg.EnableIPv4 {
+		rules.Network, rules.Subnet = cfg.Network, own.Subnet
+	}
+	if cfg.EnableIPv6 {
+		rules.Network6, rules.Subnet6 = cfg.IPv6Network, own.Subnet6
+	}
+	if err := m.Apply(ctx, rules); err != nil {
+		n.log.Error("traffic rules not written; trying again", "err", err)
+	}
+	if err := m.Run(ctx); err != nil {
+		n.log.Error("traffic rules are no longer kept", "err", err)
+	}
+	return nil
+}
+
+// watchUnderlay tells when the chosen interface is no longer what it was.
+func (n *Node) watchUnderlay(ctx context.Context, under iface.Underlay) error {
+	const cause = "the underlay interface has changed"
+	states, err := iface.Watch(ctx, under)
+	if err != nil {
+		n.log.Warn("underlay interface is not watched", "iface", under.Name, "err", err)
+		return nil
+	}
+	held := true
+	for s := range states {
+		holds := s.Holds(under) && s.Up
+		if holds == held {
+			continue
+		}
+		held = holds
+		if holds {
+			n.mend(cause)
+			n.log.Info("underlay interface is back as it was", "iface", under.Name)
+			continue
+		}
+		n.fail(cause)
+		n.log.Error("underlay interface has changed; restart weft if it stays so", "iface", under.Name,
+			"present", s.Present, "up", s.Up, "mtu", s.MTU, "addr", s.Addr, "addr6", s.Addr6)
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+// Package engine runs a node: it leases a subnet, opens the two ends of the
+// tunnel, and carries packets between them until it is told to stop.
+//
+// # Theory of operation
+//
+// A packet's way. The up loop reads a batch from the TUN device, looks up the
+// peer of each packet, cuts superpackets into segments, gathers segments into
+// runs, and sends all runs with one system call. The down loop receives runs
+// from a UDP port, checks who sent each packet and whose address it bears,
+// joins packets of one flow into superpackets and writes each to the device
+// with one system call. A loop owns its buffers and lends them; there is no
+// channel, no lock and no allocation between the two system calls.
+//
+//	pods ─► kernel ─► flannel0 ─► up:   Read → look up → cut → runs → Send ─► port ─► wire
+//	pods ◄─ kernel ◄─ flannel0 ◄─ down: Write ← coalesce ← check ← Recv ◄─── port ◄─ wire
+//	                                        ▲
+//	            lease.Source ─► lease.Set ─► table (one pointer, swapped)
+//
+// What the loops know of the cluster is a [table]: an immutable snapshot of
+// routes to peers. The control plane builds a new one whenever the set of
+// leases changes and swaps the pointer; a loop loads the pointer once per
+// batch. When the lease store is unreachable nothing is swapped and packets go
+// on as before.
+//
+// The files up.go, down.go and runs.go are the hot path. They import neither a
+// logger nor fmt, and what they do for a packet that cannot be forwarded
+// stands in refuse.go.
+package engine

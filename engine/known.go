@@ -1,0 +1,59 @@
+package engine
+
+import (
+	"log/slog"
+
+	"weft/lease"
+)
+
+// known remembers which peers were logged, so that each change is one line
+// however often the set is compiled anew.
+type known struct {
+	log   *slog.Logger
+	peers map[string]lease.Attrs
+	bad   map[string]string
+}
+
+func newKnown(log *slog.Logger) *known {
+	return &known{log: log, peers: map[string]lease.Attrs{}, bad: map[string]string{}}
+}
+
+// usable logs how the peers differ from those known.
+func (k *known) usable(leases []lease.Lease) {
+	now := make(map[string]lease.Attrs, len(leases))
+	for _, l := range leases {
+		key := l.Key()
+		now[key] = l.Attrs
+		if was, ok := k.peers[key]; !ok {
+			k.log.Info("peer added", "subnet", key, "peer", outerOf(l))
+		} else if !was.Equal(l.Attrs) {
+			k.log.Info("peer changed", "subnet", key, "peer", outerOf(l))
+		}
+	}
+	for key := range k.peers {
+		if _, ok := now[key]; !ok {
+			k.log.Info("peer removed", "subnet", key)
+		}
+	}
+	k.peers = now
+}
+
+// refused logs each lease that is not used, once for each reason.
+func (k *known) refused(refusals []lease.Refusal) {
+	now := make(map[string]string, len(refusals))
+	for _, r := range refusals {
+		key, why := r.Lease.Key(), r.Err.Error()
+		now[key] = why
+		if k.bad[key] != why {
+			k.log.Warn("lease not used", "subnet", key, "peer", outerOf(r.Lease), "err", why)
+		}
+	}
+	k.bad = now
+}
+
+func outerOf(l lease.Lease) string {
+	if a := l.Attrs.PublicIP; a.IsValid() && !a.IsUnspecified() {
+		return a.String()
+	}
+	return l.Attrs.PublicIPv6.String()
+}

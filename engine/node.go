@@ -1,0 +1,188 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"weft/engine/iface"
+	"weft/engine/masq"
+	"weft/engine/route"
+	"weft/lease"
+	"weft/tunnel"
+)
+
+// Options says how a node is to be run. The zero value of a field is its
+// default unless the field says otherwise.
+type Options struct {
+	Registrar lease.Registrar
+	Source    lease.Source
+
+	Iface      iface.Options // how to choose the underlay interface
+	SubnetFile string        // where subnet.env goes; also the source of the previous subnet
+
+	IPMasq       bool          // masquerade what leaves the overlay
+	RandomFully  bool          // masquerade with random ports
+	ForwardRules bool          // accept forwarding from and to the overlay
+	RulesResync  time.Duration // how often rules are checked; 0: 5 s
+	Blackhole    bool          // keep a blackhole route for the own subnet
+
+	TunMode     string // "auto" or "plain"; empty: auto
+	SourceCheck string // "strict", "report" or "off"; empty: strict
+
+	Log     *slog.Logger // nil: slog.Default
+	OnReady func()       // called once, when subnet.env is written and packets can flow
+}
+
+// Device is the name of the TUN device; scripts and CNI configurations know it.
+const Device = "flannel0"
+
+// A Node is one running weft.
+type Node struct {
+	opt   Options
+	log   *slog.Logger
+	allow tunnel.Feature
+	check SourceCheck
+	state
+}
+
+// New checks the options and returns a node that is ready to Run. Errors name
+// the option and its value.
+func New(o Options) (*Node, error) {
+	n := &Node{opt: o, log: o.Log}
+	if n.log == nil {
+		n.log = slog.Default()
+	}
+	switch o.TunMode {
+	case "", "auto", "plain":
+	default:
+		return nil, fmt.Errorf("tun-mode: %q is neither auto nor plain", o.TunMode)
+	}
+	switch o.SourceCheck {
+	case "", "strict":
+		n.check = Strict
+	case "report":
+		n.check = Report
+	case "off":
+		n.check = Off
+	default:
+		return nil, fmt.Errorf("source-check: %q is none of strict, report, off", o.SourceCheck)
+	}
+	var err error
+	n.allow, err = tunnel.Allowed()
+	n.fail("starting")
+	return n, err
+}
+
+// Run leases a subnet, connects the node and carries packets until ctx ends,
+// when it returns nil. The device, its routes, the rules and the lease stay,
+// so that the next run finds them and running pods notice little.
+func (n *Node) Run(ctx context.Context) error {
+	cfg, err := n.opt.Registrar.Config(ctx)
+	if err != nil {
+		return ended(ctx, fmt.Errorf("network configuration: %w", err))
+	}
+	if cfg, err = n.families(cfg); err != nil {
+		return err
+	}
+	under, err := iface.Select(n.opt.Iface, cfg.EnableIPv4, cfg.EnableIPv6)
+	if err != nil {
+		return fmt.Errorf("underlay interface: %w", err)
+	}
+	n.log.Info("underlay chosen", "iface", under.Name, "mtu", under.MTU, "addr", under.Addr, "addr6", under.Addr6,
+		"public", under.Public, "public6", under.Public6, "why", under.Why)
+	back, err := newBackend(cfg, under)
+	if err != nil {
+		return err
+	}
+	own, err := n.opt.Registrar.Acquire(ctx, lease.Claim{Config: cfg, Attrs: back.attrs, Previous: n.previous()})
+	if err != nil {
+		return ended(ctx, fmt.Errorf("lease: %w", err))
+	}
+	n.log.Info("subnet leased", "subnet", lease.Key(own.Subnet, own.Subnet6), "expires", own.Expires)
+	return ended(ctx, n.serve(ctx, cfg, under, back, own))
+}
+
+// ended turns the error of a run that was asked to stop into nil.
+func ended(ctx context.Context, err error) error {
+	if ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, tunnel.ErrClosed)) {
+		return nil
+	}
+	return err
+}
+
+// families warns of what the configuration asks for in vain.
+func (n *Node) families(cfg *lease.Config) (*lease.Config, error) {
+	for _, key := range cfg.Unknown {
+		n.log.Warn("net-conf.json: key not understood, ignored", "key", key)
+	}
+	if cfg.EnableIPv6 && !n.allow.Has(tunnel.IPv6) {
+		if !cfg.EnableIPv4 {
+			return nil, fmt.Errorf("net-conf.json: EnableIPv4 is off and %s switches ipv6 off: no family is left", tunnel.DisableEnv)
+		}
+		n.log.Warn("EnableIPv6 is ignored: IPv6 is switched off", "env", tunnel.DisableEnv)
+		c := *cfg
+		c.EnableIPv6 = false
+		return &c, nil
+	}
+	return cfg, nil
+}
+
+// previous reads the subnet that this node had before from subnet.env.
+func (n *Node) previous() lease.Lease {
+	env, err := lease.ReadEnv(n.opt.SubnetFile)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		n.log.Warn("previous subnet not fully read", "file", n.opt.SubnetFile, "err", err)
+	}
+	return env.Lease()
+}
+
+// serve runs all parts of the node until ctx ends or one of them fails.
+func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underlay, back *backend, own lease.Lease) error {
+	routes, err := route.New(n.log)
+	if err != nil {
+		return fmt.Errorf("kernel routes: %w", err)
+	}
+	defer routes.Close()
+	rules, err := masq.New(masq.Options{NFTables: cfg.EnableNFTables, Log: n.log, Resync: n.opt.RulesResync})
+	if err != nil {
+		return fmt.Errorf("traffic rules: %w", err)
+	}
+	plane := newPlane(n, cfg, under, back, own, routes)
+	if err := plane.open(ctx); err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return plane.run(ctx) })
+	group.Go(func() error { return n.keep(ctx, own) })
+	group.Go(func() error { return n.follow(ctx, cfg, own, plane) })
+	group.Go(func() error { return routes.Run(ctx) })
+	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
+	group.Go(func() error { return n.watchUnderlay(ctx, under) })
+	group.Go(func() error { return plane.relearn(ctx) })
+	if err := n.announce(cfg, own, back); err != nil {
+		n.log.Error("subnet.env not written; container runtimes will not find the subnet", "file", n.opt.SubnetFile, "err", err)
+	}
+	err = group.Wait()
+	n.log.Info("stopped", "up", plane.Up(), "down", plane.Down(), "drops", plane.Drops())
+	return err
+}
+
+// announce tells the container runtime and the supervisor.
+func (n *Node) announce(cfg *lease.Config, own lease.Lease, back *backend) error {
+	env := lease.Env{Network: cfg.Network, Subnet: own.Subnet, IPv6Network: cfg.IPv6Network, IPv6Subnet: own.Subnet6,
+		MTU: back.mtu, IPMasq: n.opt.IPMasq}
+	if err := lease.WriteEnv(n.opt.SubnetFile, env); err != nil {
+		return err
+	}
+	n.ready()
+	if n.opt.OnReady != nil {
+		n.opt.OnReady()
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package engine
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"weft/encap"
+	"weft/tunnel"
+)
+
+// What happens to packets that cannot simply go on: they are counted under a
+// reason, and where a router would tell their sender, so does weft. All of it
+// is off the hot path and may allocate.
+
+// packetsIn is the number of packets that p stands for.
+func packetsIn(p []byte, h *encap.Header, o *encap.Offload) int {
+	if !o.Super() || o.GSOSize == 0 {
+		return 1
+	}
+	headers := encap.PacketSize(p, h, o) - int(o.GSOSize)
+	return max(1, (h.Len-headers+int(o.GSOSize)-1)/int(o.GSOSize))
+}
+
+// noRoute deals with a packet that no lease covers. Multicast and link-local
+// packets are what a kernel emits by itself on any device; nobody waits for
+// an answer to them.
+func (u *up) noRoute(p []byte, h *encap.Header, o *encap.Offload) {
+	dst := h.Dst(p)
+	reason := encap.NoRoute
+	switch {
+	case dst.IsMulticast(), dst == broadcast:
+		reason = encap.Multicast
+	case dst.IsLinkLocalUnicast(), h.Src(p).IsLinkLocalUnicast():
+		reason = encap.LinkLocal
+	case u.t.owns(dst):
+		reason = encap.OwnSubnet
+	}
+	u.count.drop(reason, packetsIn(p, h, o))
+	if reason == encap.NoRoute || reason == encap.OwnSubnet {
+		u.answer.toPod(u.dev, p, h, encap.NetUnreachable, 0)
+	}
+}
+
+// expired deals with a packet whose TTL ends here on its way up.
+func (u *up) expired(p []byte, h *encap.Header, o *encap.Offload) {
+	u.count.drop(encap.TTLExceeded, packetsIn(p, h, o))
+	u.answer.toPod(u.dev, p, h, encap.TimeExceeded, 0)
+}
+
+// tooBig deals with a packet that is longer than the limit of its path: it is
+// fragmented if it may be, and its sender is told otherwise.
+func (u *up) tooBig(to *peer, p []byte, h *encap.Header, o *encap.Offload, limit int) {
+	if h.DF(p) {
+		u.count.drop(encap.TooBig, packetsIn(p, h, o))
+		u.answer.toPod(u.dev, p, h, encap.PacketTooBig, limit)
+		return
+	}
+	if u.codec.Routes() && !encap.DecrementTTL(p) {
+		u.expired(p, h, o)
+		return
+	}
+	segs, drop := u.cutter.Cut(nil, p, h, o, nil)
+	if drop != encap.Delivered {
+		u.count.drop(drop, 1)
+		return
+	}
+	for i := range segs {
+		u.fragment(to, flatten(&segs[i], 0), limit)
+	}
+}
+
+// fragment adds the fragments of the finished packet p to the runs.
+func (u *up) fragment(to *peer, p []byte, limit int) {
+	h, drop := encap.Parse(p)
+	if drop == encap.Delivered {
+		prefix := append([]byte(nil), to.prefix...)
+		u.codec.Seal(prefix, h.Version)
+		u.segs, drop = u.cutter.Fragment(u.segs[:0], p, &h, limit, prefix)
+	}
+	if drop != encap.Delivered {
+		u.count.drop(drop, 1)
+		return
+	}
+	for _, s := range u.segs {
+		u.runs.add(to, s, u.limit[to.port])
+	}
+}
+
+// flatten copies a segment without its first skip bytes into one slice.
+func flatten(s *encap.Segment, skip int) []byte {
+	b := make([]byte, 0, s.Len())
+	return append(append(b, s.Head...), s.Body...)[skip:]
+}
+
+// refused deals with the messages that the kernel did not take, and returns
+// the number of packets that are lost. A message too long for its path teaches
+// us the path's limit; its packets then go the way of tooBig.
+func (u *up) refused(i int) (lost int) {
+	msgs, origin := u.runs.msgs[i], u.runs.origin[i]
+	var again []encap.Segment
+	var to []*peer
+	for j := range msgs {
+		m := &msgs[j]
+		if m.Err == nil {
+			continue
+		}
+		r := &u.runs.runs[origin[j]]
+		if !errors.Is(m.Err, unix.EMSGSIZE) {
+			lost += m.Count
+			u.count.drop(sendDrop(m.Err), m.Count)
+			continue
+		}
+		limit := u.learn(r.peer)
+		for k := r.first; k >= 0; k = u.runs.segs[k].next {
+			s := u.runs.segs[k].seg
+			if limit > 0 && s.Len()-u.codec.Overhead() <= limit {
+				continue // the shorter end of the run went through
+			}
+			lost++
+			again, to = append(again, s), append(to, r.peer)
+		}
+	}
+	if len(again) > 0 {
+		u.resend(again, to)
+	}
+	return lost
+}
+
+// resend gives packets that were too long for their path a second chance: in
+// fragments, or with an answer to their sender.
+func (u *up) resend(segs []encap.Segment, to []*peer) {
+	u.runs.reset(len(u.t.peers))
+	for i := range segs {
+		p := flatten(&segs[i], u.codec.Overhead())
+		h, drop := encap.Parse(p)
+		limit := int(to[i].path.inner.Load())
+		switch {
+		case drop != encap.Delivered || limit <= 0:
+			u.count.drop(encap.SockError, 1)
+		case h.DF(p):
+			u.count.drop(encap.TooBig, 1)
+			u.answer.toPod(u.dev, p, &h, encap.PacketTooBig, limit)
+		default:
+			u.fragment(to[i], p, limit)
+		}
+	}
+	u.runs.messages()
+	for i, p := range u.ports {
+		if msgs := u.runs.msgs[i]; p != nil && len(msgs) > 0 {
+			if n, err := p.Send(u.out, msgs); n > 0 || err != nil {
+				u.count.drop(encap.TooBig, max(n, 1))
+			}
+		}
+	}
+}
+
+// sendDrop names the reason behind an error of Send.
+func sendDrop(err error) encap.Drop {
+	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) {
+		return encap.SockFull
+	}
+	return encap.SockError
+}
+
+// expired deals with a packet whose TTL ends here on its way down. Its sender
+// is behind the peer it came from, so the answer goes back through the tunnel.
+func (d *down) expired(p []byte, h *encap.Header) {
+	d.count.drop(encap.TTLExceeded, 1)
+	if to := d.t.lookup(h.Src(p)); to != nil {
+		d.answer.toPeer(d.port, d.codec, to, p, h, encap.TimeExceeded)
+	}
+}
+
+// plain writes a packet with an unfinished checksum to a device that has no
+// way of saying so.
+func (d *down) plain(s *encap.Super) {
+	p := s.Packets[0]
+	if !encap.Finish(p, &s.Offload) {
+		d.count.drop(encap.BadOffload, 1)
+		return
+	}
+	s.Offload = encap.Offload{}
+	d.write(s)
+}
+
+// refused deals with a packet that the device did not take.
+func (d *down) refused(s *encap.Super, err error) {
+	var demoted *tunnel.RefusedError
+	switch {
+	case errors.As(err, &demoted):
+		d.singly(s.Packets)
+	case errors.Is(err, tunnel.ErrClosed), errors.Is(err, unix.EBADFD), errors.Is(err, unix.EBADF):
+		d.failed = err
+	case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
+		d.count.drop(encap.TunFull, len(s.Packets))
+	default: // EIO: the link is down
+		d.count.drop(encap.TunError, len(s.Packets))
+	}
+}
+
+// singly writes the packets of a refused superpacket one by one.
+func (d *down) singly(packets [][]byte) {
+	one := encap.Super{Packets: make([][]byte, 1)}
+	for _, p := range packets {
+		h, drop := encap.Parse(p)
+		if drop != encap.Delivered {
+			d.count.drop(drop, 1)
+			continue
+		}
+		one.Offload, _ = encap.Partial(p, &h)
+		one.Packets[0], one.Bytes = p, len(p)
+		one.Pieces = one.Packets
+		d.write(&one)
+	}
+}

@@ -1,0 +1,48 @@
+package engine
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+// state is what a node says of itself. Its methods may be called from
+// anywhere at any time.
+type state struct {
+	mu     sync.Mutex
+	causes []string // why the node is not ready; empty: it is
+	plane  atomic.Pointer[plane]
+}
+
+// Ready reports whether the node carries packets, and if not, why. A lease
+// store that is away is no reason: packets flow without it.
+func (s *state) Ready() (ok bool, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.causes) == 0 {
+		return true, ""
+	}
+	return false, s.causes[len(s.causes)-1]
+}
+
+// fail adds a cause for not being ready.
+func (s *state) fail(why string) {
+	s.mend(why)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.causes = append(s.causes, why)
+}
+
+// mend removes a cause.
+func (s *state) mend(why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i, c := range s.causes {
+		if c == why {
+			s.causes = append(s.causes[:i], s.causes[i+1:]...)
+			return
+		}
+	}
+}
+
+// ready ends the start.
+func (s *state) ready() { s.mend("starting") }

@@ -1,0 +1,137 @@
+package engine
+
+import (
+	"sync/atomic"
+
+	"weft/encap"
+	"weft/tunnel"
+)
+
+// device is the near end: a TUN queue.
+type device interface {
+	Read(*tunnel.Batch) error
+	Write(*tunnel.Gather, tunnel.Offload, [][]byte) error
+	Features() tunnel.Feature
+}
+
+// port is the far end: a UDP socket.
+type port interface {
+	Send(*tunnel.Outbox, []tunnel.Message) (refused int, err error)
+	Recv(*tunnel.Inbox) error
+	MaxRun() int
+}
+
+// up carries packets from the device to the ports. One goroutine runs it.
+type up struct {
+	dev    device
+	ports  [2]port // by family; nil when there is none
+	codec  encap.Encapsulator
+	table  *atomic.Pointer[table]
+	answer *answerer
+	learn  func(*peer) int // asks for the limit of a path, remembers and returns it
+	count  *counters
+
+	t      *table // the snapshot of this batch
+	batch  *tunnel.Batch
+	cutter *encap.Cutter
+	runs   runs
+	segs   []encap.Segment
+	prefix [tunnel.Headroom]byte
+	out    *tunnel.Outbox
+	limit  [2]int // datagrams in a run, by port
+}
+
+func newUp(dev device, ports [2]port, codec encap.Encapsulator, t *atomic.Pointer[table], a *answerer, learn func(*peer) int, count *counters) *up {
+	return &up{dev: dev, ports: ports, codec: codec, table: t, answer: a, learn: learn, count: count,
+		batch: tunnel.NewBatch(), cutter: encap.NewCutter(64 << 10), out: tunnel.NewOutbox()}
+}
+
+// run carries packets until the device fails or is stopped.
+func (u *up) run() error {
+	for {
+		if err := u.dev.Read(u.batch); err != nil {
+			return err
+		}
+		if err := u.carry(); err != nil {
+			return err
+		}
+	}
+}
+
+// carry deals with one batch.
+func (u *up) carry() error {
+	u.t = u.table.Load()
+	u.cutter.Reset()
+	u.runs.reset(len(u.t.peers))
+	for i, p := range u.ports {
+		if p != nil {
+			u.limit[i] = p.MaxRun()
+		}
+	}
+	for i := range u.batch.Packets {
+		u.packet(&u.batch.Packets[i])
+	}
+	return u.send()
+}
+
+// packet finds the way of one packet or superpacket and adds its segments to
+// the runs.
+func (u *up) packet(pk *tunnel.Packet) {
+	h, drop := encap.Parse(pk.Data)
+	if drop != encap.Delivered {
+		u.count.drop(drop, 1)
+		return
+	}
+	o := encap.Offload(pk.Offload)
+	p := u.t.lookup(h.Dst(pk.Data))
+	if p == nil {
+		u.noRoute(pk.Data, &h, &o)
+		return
+	}
+	if limit := int(p.path.inner.Load()); limit > 0 && encap.PacketSize(pk.Data, &h, &o) > limit {
+		u.tooBig(p, pk.Data, &h, &o, limit)
+		return
+	}
+	if u.codec.Routes() && !encap.DecrementTTL(pk.Data) {
+		u.expired(pk.Data, &h, &o)
+		return
+	}
+	prefix := u.prefix[:copy(u.prefix[:], p.prefix)]
+	u.codec.Seal(prefix, h.Version)
+	if u.segs, drop = u.cutter.Cut(u.segs[:0], pk.Data, &h, &o, prefix); drop != encap.Delivered {
+		u.count.drop(drop, 1)
+		return
+	}
+	for _, s := range u.segs {
+		u.runs.add(p, s, u.limit[p.port])
+	}
+}
+
+// send hands the runs of the batch to the ports.
+func (u *up) send() error {
+	u.runs.messages()
+	var packets, bytes, calls int
+	for i, p := range u.ports {
+		msgs := u.runs.msgs[i]
+		if p == nil || len(msgs) == 0 {
+			continue
+		}
+		refused, err := p.Send(u.out, msgs)
+		if err != nil {
+			return err
+		}
+		for j := range msgs {
+			packets += msgs[j].Count
+			bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
+		}
+		calls += len(msgs)
+		if refused > 0 {
+			packets -= u.refused(i)
+		}
+	}
+	u.count.packets.Add(uint64(packets))
+	u.count.bytes.Add(uint64(bytes))
+	u.count.calls.Add(uint64(calls))
+	u.count.batches.Add(1)
+	return nil
+}
