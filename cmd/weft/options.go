@@ -1,0 +1,163 @@
+package main
+
+import (
+	"cmp"
+	"os"
+	"strings"
+	"time"
+
+	"weft/engine"
+	"weft/engine/iface"
+)
+
+// options is everything that the daemon's flags and environment can say.
+type options struct {
+	iface iface.Options
+
+	etcdEndpoints []string
+	etcdPrefix    string
+	etcdKeyFile   string
+	etcdCertFile  string
+	etcdCAFile    string
+	etcdUsername  string
+	etcdPassword  string
+	renewMargin   int // minutes
+
+	leases             string // directory; empty: etcd
+	nodeName           string
+	etcdEmbedded       bool
+	etcdEmbeddedDir    string
+	etcdEmbeddedListen string
+	netConfigPath      string
+
+	kubeSubnetMgr             bool
+	kubeAPIURL                string
+	kubeConfigFile            string
+	kubeAnnotationPrefix      string
+	setNodeNetworkUnavailable bool
+
+	subnetFile     string
+	ipMasq         bool
+	noRandomFully  bool
+	forwardRules   bool
+	iptablesResync int // seconds
+	blackhole      bool
+	tunMode        string
+	sourceCheck    string
+	healthzIP      string
+	healthzPort    int
+	logFormat      string
+	verbosity      int
+	vmodule        string
+	logBacktraceAt string
+	version        bool
+	warnings       []string          // for the log, once there is one
+	fromEnv        map[string]string // flag name → the variable that set it
+}
+
+// defaultOptions are flanneld's defaults, and ours for what it does not have.
+func defaultOptions() *options {
+	return &options{
+		etcdEndpoints:             []string{"http://127.0.0.1:4001", "http://127.0.0.1:2379"},
+		etcdPrefix:                "/coreos.com/network",
+		renewMargin:               60,
+		etcdEmbeddedDir:           "/var/lib/weft/etcd",
+		etcdEmbeddedListen:        "http://127.0.0.1:2379",
+		netConfigPath:             "/etc/kube-flannel/net-conf.json",
+		kubeAnnotationPrefix:      "flannel.alpha.coreos.com",
+		setNodeNetworkUnavailable: true,
+		subnetFile:                "/run/flannel/subnet.env",
+		forwardRules:              true,
+		iptablesResync:            5,
+		tunMode:                   "auto",
+		sourceCheck:               "strict",
+		healthzIP:                 "0.0.0.0",
+		logFormat:                 "text",
+	}
+}
+
+// engineOptions is the part of o that the engine is told.
+func (o *options) engineOptions() engine.Options {
+	return engine.Options{
+		Iface:        o.iface,
+		SubnetFile:   o.subnetFile,
+		IPMasq:       o.ipMasq,
+		RandomFully:  !o.noRandomFully,
+		ForwardRules: o.forwardRules,
+		RulesResync:  time.Duration(o.iptablesResync) * time.Second,
+		Blackhole:    o.blackhole,
+		TunMode:      o.tunMode,
+		SourceCheck:  o.sourceCheck,
+	}
+}
+
+// resolve fills in what depends on the machine.
+func (o *options) resolve(environ []string) error {
+	if o.nodeName == "" {
+		o.nodeName = lookupEnv(environ, "NODE_NAME")
+	}
+	if o.nodeName != "" {
+		return nil
+	}
+	host, err := os.Hostname()
+	o.nodeName = host
+	return err
+}
+
+// check finds the contradictions between flags, which no single flag shows.
+func (o *options) check(changed func(string) bool) error {
+	both := func(a, b, why string) error {
+		return usagef("%s and %s: %s", o.source(a), o.source(b), why)
+	}
+	switch {
+	case o.kubeSubnetMgr:
+		return usagef("%s: leases in Kubernetes are not supported by this version; "+
+			"use etcd (--etcd-endpoints) or a shared directory (--leases DIR)", o.source("kube-subnet-mgr"))
+	case o.leases != "" && o.etcdEmbedded:
+		return both("leases", "etcd-embedded", "only one of them can hold the leases")
+	case o.leases != "" && changed("etcd-endpoints"):
+		return both("leases", "etcd-endpoints", "only one of them can hold the leases")
+	case o.etcdEmbedded && changed("etcd-endpoints"):
+		return both("etcd-embedded", "etcd-endpoints", "the node uses its own etcd or another, not both")
+	case (o.etcdKeyFile == "") != (o.etcdCertFile == ""):
+		return both("etcd-keyfile", "etcd-certfile", "give both of them or neither")
+	case o.etcdPassword != "" && o.etcdUsername == "":
+		return usagef("%s: a password needs --etcd-username", o.source("etcd-password"))
+	}
+	o.warnIgnored(changed)
+	return nil
+}
+
+// warnIgnored notes the flags that are accepted for compatibility alone.
+func (o *options) warnIgnored(changed func(string) bool) {
+	for _, name := range []string{"kube-api-url", "kubeconfig-file", "kube-annotation-prefix", "set-node-network-unavailable"} {
+		if changed(name) {
+			o.warnings = append(o.warnings, o.source(name)+" has no effect without --kube-subnet-mgr")
+		}
+	}
+	for _, name := range []string{"vmodule", "log_backtrace_at"} {
+		if changed(name) {
+			o.warnings = append(o.warnings, o.source(name)+" is ignored: logs have one level, see -v")
+		}
+	}
+	if changed("net-config-path") && !o.etcdEmbedded && o.leases == "" {
+		o.warnings = append(o.warnings, o.source("net-config-path")+
+			" is ignored: the network configuration is read from etcd, key "+o.etcdPrefix+"/config")
+	}
+}
+
+// source is how a message names a flag: by the variable that set it, if one
+// did.
+func (o *options) source(name string) string {
+	return cmp.Or(o.fromEnv[name], "--"+name)
+}
+
+// lookupEnv returns the last value of name in environ, or "".
+func lookupEnv(environ []string, name string) (value string) {
+	for _, kv := range environ {
+		if k, v, _ := strings.Cut(kv, "="); k == name {
+			value = v
+		}
+	}
+	return value
+}

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"weft/engine"
+	"weft/engine/iface"
+)
+
+// newFlagSet defines all flags on a bare set that fills o.
+func newFlagSet(o *options) *pflag.FlagSet {
+	fs := pflag.NewFlagSet("up", pflag.ContinueOnError)
+	for _, g := range flagTable(o) {
+		g.addTo(fs)
+	}
+	return fs
+}
+
+func TestEngineOptions(t *testing.T) {
+	tests := []struct {
+		args string
+		want engine.Options
+	}{
+		{"", engine.Options{
+			SubnetFile: "/run/flannel/subnet.env", RandomFully: true, ForwardRules: true,
+			RulesResync: 5 * time.Second, TunMode: "auto", SourceCheck: "strict",
+		}},
+		{"--iface a,b --iface=c --iface-regex x{1,2} --iface-can-reach 10.0.0.1 --public-ip 10.0.0.2 --public-ipv6 fd00::2 " +
+			"--subnet-file f --ip-masq --ip-masq-fully-random-disable --iptables-forward-rules=false " +
+			"--iptables-resync 30 --ip-blackhole-route --tun-mode plain --source-check off",
+			engine.Options{
+				Iface: iface.Options{
+					Iface: []string{"a", "b", "c"}, IfaceRegex: []string{"x{1,2}"},
+					CanReach: "10.0.0.1", PublicIP: "10.0.0.2", PublicIPv6: "fd00::2",
+				},
+				SubnetFile: "f", IPMasq: true, RulesResync: 30 * time.Second, Blackhole: true,
+				TunMode: "plain", SourceCheck: "off",
+			}},
+	}
+	for _, tt := range tests {
+		o := defaultOptions()
+		if err := newFlagSet(o).Parse(strings.Fields(tt.args)); err != nil {
+			t.Fatal(err)
+		}
+		if got := o.engineOptions(); !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%q:\ngot  %+v\nwant %+v", tt.args, got, tt.want)
+		}
+	}
+}
+
+func TestEndpoints(t *testing.T) {
+	o := defaultOptions()
+	fs := newFlagSet(o)
+	if err := fs.Parse([]string{"--etcd-endpoints", " http://a:1 ,, https://[fd00::1]:3 "}); err != nil {
+		t.Fatal(err)
+	}
+	want := []string{"http://a:1", "https://[fd00::1]:3"}
+	if !slices.Equal(o.etcdEndpoints, want) {
+		t.Errorf("got %q, want %q", o.etcdEndpoints, want)
+	}
+	if err := fs.Parse([]string{"--etcd-endpoints", "http://c:4"}); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"http://c:4"}; !slices.Equal(o.etcdEndpoints, want) {
+		t.Errorf("a second use left %q, want %q alone, as with flanneld", o.etcdEndpoints, want)
+	}
+}
+
+func TestNodeName(t *testing.T) {
+	o := defaultOptions()
+	if err := o.resolve([]string{"NODE_NAME=n1"}); err != nil || o.nodeName != "n1" {
+		t.Errorf("name %q, err %v; want that of $NODE_NAME", o.nodeName, err)
+	}
+	o.nodeName = "n2"
+	if err := o.resolve([]string{"NODE_NAME=n1"}); err != nil || o.nodeName != "n2" {
+		t.Errorf("name %q, err %v; want that of the flag", o.nodeName, err)
+	}
+	o.nodeName = ""
+	if err := o.resolve(nil); err != nil || o.nodeName == "" {
+		t.Errorf("name %q, err %v; want the host's", o.nodeName, err)
+	}
+}
