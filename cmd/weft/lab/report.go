@@ -1,0 +1,77 @@
+package lab
+
+import (
+	"fmt"
+	"text/tabwriter"
+
+	"weft/cmd/weft/lab/capture"
+	"weft/cmd/weft/lab/probe"
+)
+
+// A row is one line of a demo's table.
+type row struct {
+	test  string
+	trips *probe.Trips // of a ping
+	flow  *probe.Flow  // of a transfer, as the receiver saw it
+	drops uint64
+}
+
+func (r row) cells() (test, rate, rtt string) {
+	test, rate, rtt = r.test, "", ""
+	if t := r.trips; t != nil {
+		test = fmt.Sprintf("%s, %d answered", test, t.Received)
+		rtt = fmt.Sprintf("%.3f / %.3f / %.3f", t.Min, t.Avg, t.Max)
+	}
+	if f := r.flow; f != nil {
+		rate = fmt.Sprintf("%.2f", f.Gbit())
+	}
+	return test, rate, rtt
+}
+
+// report prints the table and the packets.
+func (d *demo) report() error {
+	a, b := d.lab.Nodes[0], d.lab.Nodes[1]
+	path := fmt.Sprintf("%s (pod on %s) → %s (pod on %s)", a.PodAddr(), a.Name, b.PodAddr(), b.Name)
+	fmt.Fprintf(d.out, "\n%s, backend %s, pod MTU %d\n", path, d.lab.cfg.BackendType, a.Env().MTU)
+	t := tabwriter.NewWriter(d.out, 0, 0, 3, ' ', 0)
+	fmt.Fprintln(t, "  test\tGbit/s\tRTT ms min / avg / max\tdrops")
+	for _, r := range d.rows {
+		test, rate, rtt := r.cells()
+		fmt.Fprintf(t, "  %s\t%s\t%s\t%d\n", test, rate, rtt, r.drops)
+	}
+	if err := t.Flush(); err != nil {
+		return err
+	}
+	for _, r := range d.rows {
+		if r.flow != nil && r.flow.SHA256 != "" {
+			fmt.Fprintf(d.out, "  SHA-256 of what arrived: %s\n", r.flow.SHA256)
+		}
+	}
+	for _, s := range d.seen {
+		d.packets(s)
+	}
+	return nil
+}
+
+func (d *demo) packets(s section) {
+	fmt.Fprintf(d.out, "\nfirst datagrams on n1's eth0, %s\n", s.title)
+	if len(s.frames) == 0 {
+		fmt.Fprintf(d.out, "  none on UDP port %d\n", d.lab.Port())
+	}
+	for _, f := range s.frames {
+		outer, inner := capture.Explain(f)
+		fmt.Fprintf(d.out, "  %s  %s\n%17s  └ %s\n", f.Time.Format("15:04:05.000000"), outer, "", inner)
+	}
+}
+
+// size writes a number of bytes with a decimal unit.
+func size(n int64) string {
+	units := []string{"B", "kB", "MB", "GB", "TB"}
+	f := float64(n)
+	i := 0
+	for f >= 1000 && i < len(units)-1 {
+		f /= 1000
+		i++
+	}
+	return fmt.Sprintf("%.4g %s", f, units[i])
+}
