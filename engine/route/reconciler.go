@@ -52,7 +52,7 @@ func New(log *slog.Logger) (*Reconciler, error) {
 	if log == nil {
 		log = slog.Default()
 	}
-	ns, err := netns.Get()
+	ns, err := netns.GetFromPath("/proc/thread-self/ns/net")
 	if err != nil {
 		return nil, fmt.Errorf("route: own network namespace: %w", err)
 	}

@@ -28,7 +28,7 @@ func inNamespace(ns netns.NsHandle, f func() error) error {
 	done := make(chan error, 1)
 	go func() {
 		runtime.LockOSThread()
-		cur, err := netns.Get()
+		cur, err := netns.GetFromPath("/proc/thread-self/ns/net")
 		if err != nil {
 			done <- fmt.Errorf("route: own network namespace: %w", err)
 			return
