@@ -3,6 +3,7 @@ package encap
 import (
 	"bytes"
 	"encoding/binary"
+	"math/bits"
 )
 
 // A Super is what a [Coalescer] emits: one packet or superpacket as a gather
@@ -66,25 +67,36 @@ func (c *Coalescer) Add(p []byte, h *Header, sound bool) {
 	p = p[:h.Len]
 	hdr, payload, mergeable := c.shape(p, h)
 	if hdr == 0 {
-		if h.Frag {
-			c.Flush() // keep fragments in order with the packets of their flow
-		}
+		c.yield(p, h)
 		c.single(p, h)
 		return
 	}
+	mergeable = mergeable && headerIntact(p, h) && (sound || intact(p, h))
 	f := c.find(p, h)
-	if f != nil && mergeable && f.accepts(p, h, hdr, payload) && (sound || intact(p, h)) {
+	if f != nil && mergeable && f.accepts(p, h, hdr, payload) {
 		f.append(p, hdr, payload)
 		return
 	}
 	if f != nil {
 		c.close(f)
 	}
-	if !mergeable || !(sound || intact(p, h)) {
+	if !mergeable {
 		c.single(p, h)
 		return
 	}
 	c.start(p, h, hdr, payload)
+}
+
+// yield closes what p, which is about to pass alone, must not overtake: the
+// superpackets between its two hosts that may be of its flow. A fragment's
+// ports are not looked for, and its protocol may not be known.
+func (c *Coalescer) yield(p []byte, h *Header) {
+	for i := range c.open {
+		f := &c.open[i]
+		if len(f.packets) > 0 && (h.Proto == f.h.Proto || h.Frag) && f.between(p, h) {
+			c.close(f)
+		}
+	}
 }
 
 // shape returns the bytes of headers and of payload of a packet of a kind that
@@ -92,6 +104,9 @@ func (c *Coalescer) Add(p []byte, h *Header, sound bool) {
 func (c *Coalescer) shape(p []byte, h *Header) (hdr, payload int, mergeable bool) {
 	if h.Frag || (h.Version == 4 && h.L4 != 20) || (h.Version == 6 && h.L4 != 40) {
 		return 0, 0, false // fragments, IPv4 options, IPv6 extension headers
+	}
+	if h.Version == 4 && Fold(Sum(p[:20], 0)) != 0xffff {
+		return 0, 0, false // to be dropped by the kernel, not mended by us
 	}
 	switch h.Proto {
 	case protoTCP:
@@ -134,10 +149,25 @@ func (f *flow) same(p []byte, h *Header) bool {
 	}
 	q := &f.head
 	if h.Version == 4 {
-		return bytes.Equal(p[12:24], q[12:24])
+		return binary.NativeEndian.Uint64(p[12:]) == binary.NativeEndian.Uint64(q[12:]) &&
+			binary.NativeEndian.Uint32(p[20:]) == binary.NativeEndian.Uint32(q[20:])
 	}
 	return bytes.Equal(p[8:44], q[8:44])
 }
+
+// between compares addresses alone.
+func (f *flow) between(p []byte, h *Header) bool {
+	if h.Version != f.h.Version {
+		return false
+	}
+	if h.Version == 4 {
+		return bytes.Equal(p[12:20], f.head[12:20])
+	}
+	return bytes.Equal(p[8:40], f.head[8:40])
+}
+
+// tcpFlags masks the flags in bytes 8 to 15 of a TCP header.
+const tcpFlags = 0xff << 16
 
 // accepts tells whether p continues the superpacket: all header fields that
 // the kernel will copy into each packet when it cuts the superpacket again
@@ -165,8 +195,7 @@ func (f *flow) accepts(p []byte, h *Header, hdr, payload int) bool {
 	t, u := p[h.L4:hdr], q[h.L4:hdr]
 	return len(f.packets) < maxTCPPackets &&
 		binary.BigEndian.Uint32(t[4:]) == f.seq &&
-		bytes.Equal(t[8:13], u[8:13]) && // acknowledgement, data offset
-		bytes.Equal(t[14:16], u[14:16]) && // window
+		(binary.BigEndian.Uint64(t[8:])^binary.BigEndian.Uint64(u[8:]))&^tcpFlags == 0 && // acknowledgement, data offset, window
 		bytes.Equal(t[18:], u[18:]) // urgent pointer, options
 }
 
@@ -277,6 +306,18 @@ func (f *flow) seal() Offload {
 	sum := pseudo(h, f.h.Version, f.h.Proto) + uint64(sum16(uint16(l4len)))
 	putSum(t[o.CsumOffset:], Fold(sum))
 	return o
+}
+
+// headerIntact checks the checksum of an IPv4 header without options. A wrong
+// one must not be joined: the superpacket's header would get a right one.
+func headerIntact(p []byte, h *Header) bool {
+	if h.Version != 4 {
+		return true
+	}
+	q := (*[20]byte)(p)
+	acc, carry := bits.Add64(binary.NativeEndian.Uint64(q[0:]), binary.NativeEndian.Uint64(q[8:]), 0)
+	acc, carry = bits.Add64(acc, uint64(binary.NativeEndian.Uint32(q[16:])), carry)
+	return Fold(acc+carry) == 0xffff
 }
 
 // intact checks p's transport checksum. An unfinished one ([Partial]) passes:

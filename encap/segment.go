@@ -119,7 +119,7 @@ func newSuper(p []byte, h *Header, o *Offload) (super, Drop) {
 	}
 	switch o.GSO &^ GSOECN {
 	case GSOTCP4, GSOTCP6:
-		if h.Proto != protoTCP || h.L4+20 > len(p) {
+		if h.Proto != protoTCP || h.L4+20 > len(p) || (o.GSO&^GSOECN == GSOTCP4) != (h.Version == 4) {
 			return s, BadOffload
 		}
 		thl := int(p[h.L4+12]>>4) * 4
@@ -128,14 +128,14 @@ func newSuper(p []byte, h *Header, o *Offload) (super, Drop) {
 		}
 		s.hdr = h.L4 + thl
 	case GSOUDP:
-		if h.Proto != protoUDP {
+		if h.Proto != protoUDP || o.GSO != GSOUDP {
 			return s, BadOffload
 		}
 		s.hdr = h.L4 + 8
 	default:
 		return s, BadOffload
 	}
-	if s.hdr > len(p) || s.hdr > maxHead-64 || (len(p)-s.hdr)/s.size >= MaxSegments {
+	if s.hdr > len(p) || s.hdr > maxHead-64 || len(p)-s.hdr > MaxSegments*s.size {
 		return s, BadOffload
 	}
 	s.sum = pseudo(p, h.Version, h.Proto)

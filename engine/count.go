@@ -17,6 +17,23 @@ type counters struct {
 	_       [64]byte // the next loop's counters are in another cache line
 }
 
+// A tally is what a loop adds up during one batch.
+type tally struct{ packets, bytes, calls int }
+
+// lose takes back packets that were counted too early.
+func (t *tally) lose(packets, bytes int) {
+	t.packets -= packets
+	t.bytes -= bytes
+}
+
+// add counts one batch.
+func (c *counters) add(t tally) {
+	c.packets.Add(uint64(t.packets))
+	c.bytes.Add(uint64(t.bytes))
+	c.calls.Add(uint64(t.calls))
+	c.batches.Add(1)
+}
+
 // drop counts n packets lost for a reason.
 func (c *counters) drop(reason encap.Drop, n int) { c.drops[reason].Add(uint64(n)) }
 

@@ -36,8 +36,7 @@ type down struct {
 	vnet   bool
 	good   pair  // the latest pair of addresses that passed the check
 	failed error // why the device failed for good
-
-	packets, bytes, calls int // of this batch
+	done   tally // of this batch
 }
 
 // A pair is who sent a packet, whose address it bears and whom it is for.
@@ -81,16 +80,18 @@ func (d *down) carry() {
 		d.message(m)
 	}
 	d.join.Flush()
-	d.count.packets.Add(uint64(d.packets))
-	d.count.bytes.Add(uint64(d.bytes))
-	d.count.calls.Add(uint64(d.calls))
-	d.count.batches.Add(1)
-	d.packets, d.bytes, d.calls = 0, 0, 0
+	d.count.add(d.done)
+	d.done = tally{}
 }
 
-// message takes a run apart.
+// message takes a run apart. What a stranger sends is not looked at: the
+// outer source is one check for the whole run.
 func (d *down) message(m *tunnel.Received) {
 	from, data := m.From.Addr(), m.Data
+	if d.check == Strict && (d.good.table != d.t || d.good.outer != from) && !d.t.outers[from] {
+		d.count.drop(encap.OuterSrcUnknown, max(1, (len(data)+m.Size-1)/max(1, m.Size)))
+		return
+	}
 	for len(data) > m.Size {
 		d.datagram(from, data[:m.Size:m.Size])
 		data = data[m.Size:]
@@ -159,7 +160,7 @@ func (d *down) write(s *encap.Super) {
 		d.refused(s, err)
 		return
 	}
-	d.packets += len(s.Packets)
-	d.bytes += s.Bytes
-	d.calls++
+	d.done.packets += len(s.Packets)
+	d.done.bytes += s.Bytes
+	d.done.calls++
 }

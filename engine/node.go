@@ -165,20 +165,28 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
 	group.Go(func() error { return n.watchUnderlay(ctx, under) })
 	group.Go(func() error { return plane.relearn(ctx) })
-	if err := n.announce(cfg, own, back); err != nil {
-		n.log.Error("subnet.env not written; container runtimes will not find the subnet", "file", n.opt.SubnetFile, "err", err)
-	}
+	group.Go(func() error { return n.announce(ctx, cfg, own, back) })
 	err = group.Wait()
 	n.log.Info("stopped", "up", plane.Up(), "down", plane.Down(), "drops", plane.Drops())
 	return err
 }
 
-// announce tells the container runtime and the supervisor.
-func (n *Node) announce(cfg *lease.Config, own lease.Lease, back *backend) error {
+// announce tells the container runtime and the supervisor. A file that cannot
+// be written is tried again until it can; packets flow meanwhile.
+func (n *Node) announce(ctx context.Context, cfg *lease.Config, own lease.Lease, back *backend) error {
+	const again = 10 * time.Second
 	env := lease.Env{Network: cfg.Network, Subnet: own.Subnet, IPv6Network: cfg.IPv6Network, IPv6Subnet: own.Subnet6,
 		MTU: back.mtu, IPMasq: n.opt.IPMasq}
-	if err := lease.WriteEnv(n.opt.SubnetFile, env); err != nil {
-		return err
+	for {
+		err := lease.WriteEnv(n.opt.SubnetFile, env)
+		if err == nil {
+			break
+		}
+		n.log.Error("subnet.env not written; container runtimes will not find the subnet; trying again",
+			"file", n.opt.SubnetFile, "err", err)
+		if !sleep(ctx, again) {
+			return nil
+		}
 	}
 	n.ready()
 	if n.opt.OnReady != nil {

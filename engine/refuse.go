@@ -93,13 +93,17 @@ func flatten(s *encap.Segment, skip int) []byte {
 	return append(append(b, s.Head...), s.Body...)[skip:]
 }
 
-// refused deals with the messages that the kernel did not take, and returns
-// the number of packets that are lost. A message too long for its path teaches
-// us the path's limit; its packets then go the way of tooBig.
-func (u *up) refused(i int) (lost int) {
+// A retry is a segment that was too long for its path.
+type retry struct {
+	seg encap.Segment
+	to  *peer
+}
+
+// refused takes the messages that port i did not take out of sent. A message
+// too long for its path teaches us the path's limit; its packets are kept for
+// resend.
+func (u *up) refused(i int, sent *tally) {
 	msgs, origin := u.runs.msgs[i], u.runs.origin[i]
-	var again []encap.Segment
-	var to []*peer
 	for j := range msgs {
 		m := &msgs[j]
 		if m.Err == nil {
@@ -107,34 +111,32 @@ func (u *up) refused(i int) (lost int) {
 		}
 		r := &u.runs.runs[origin[j]]
 		if !errors.Is(m.Err, unix.EMSGSIZE) {
-			lost += m.Count
+			sent.lose(m.Count, m.Bytes-m.Count*u.codec.Overhead())
 			u.count.drop(sendDrop(m.Err), m.Count)
 			continue
 		}
 		limit := u.learn(r.peer)
 		for k := r.first; k >= 0; k = u.runs.segs[k].next {
 			s := u.runs.segs[k].seg
-			if limit > 0 && s.Len()-u.codec.Overhead() <= limit {
+			n := s.Len() - u.codec.Overhead()
+			if limit > 0 && n <= limit {
 				continue // the shorter end of the run went through
 			}
-			lost++
-			again, to = append(again, s), append(to, r.peer)
+			sent.lose(1, n)
+			u.again = append(u.again, retry{s, r.peer})
 		}
 	}
-	if len(again) > 0 {
-		u.resend(again, to)
-	}
-	return lost
 }
 
 // resend gives packets that were too long for their path a second chance: in
 // fragments, or with an answer to their sender.
-func (u *up) resend(segs []encap.Segment, to []*peer) {
+func (u *up) resend(sent *tally) {
 	u.runs.reset(len(u.t.peers))
-	for i := range segs {
-		p := flatten(&segs[i], u.codec.Overhead())
+	for i := range u.again {
+		r := &u.again[i]
+		p := flatten(&r.seg, u.codec.Overhead())
 		h, drop := encap.Parse(p)
-		limit := int(to[i].path.inner.Load())
+		limit := int(r.to.path.inner.Load())
 		switch {
 		case drop != encap.Delivered || limit <= 0:
 			u.count.drop(encap.SockError, 1)
@@ -142,15 +144,27 @@ func (u *up) resend(segs []encap.Segment, to []*peer) {
 			u.count.drop(encap.TooBig, 1)
 			u.answer.toPod(u.dev, p, &h, encap.PacketTooBig, limit)
 		default:
-			u.fragment(to[i], p, limit)
+			u.fragment(r.to, p, limit)
 		}
 	}
+	u.again = u.again[:0]
 	u.runs.messages()
 	for i, p := range u.ports {
-		if msgs := u.runs.msgs[i]; p != nil && len(msgs) > 0 {
-			if n, err := p.Send(u.out, msgs); n > 0 || err != nil {
-				u.count.drop(encap.TooBig, max(n, 1))
+		msgs := u.runs.msgs[i]
+		if p == nil || len(msgs) == 0 {
+			continue
+		}
+		if _, err := p.Send(u.out, msgs); err != nil {
+			return // stopped; the next Read says so
+		}
+		for j := range msgs {
+			if msgs[j].Err != nil {
+				u.count.drop(sendDrop(msgs[j].Err), msgs[j].Count)
+				continue
 			}
+			sent.packets += msgs[j].Count
+			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
+			sent.calls++
 		}
 	}
 }

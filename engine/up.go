@@ -39,6 +39,7 @@ type up struct {
 	prefix [tunnel.Headroom]byte
 	out    *tunnel.Outbox
 	limit  [2]int // datagrams in a run, by port
+	again  []retry
 }
 
 func newUp(dev device, ports [2]port, codec encap.Encapsulator, t *atomic.Pointer[table], a *answerer, learn func(*peer) int, count *counters) *up {
@@ -110,7 +111,7 @@ func (u *up) packet(pk *tunnel.Packet) {
 // send hands the runs of the batch to the ports.
 func (u *up) send() error {
 	u.runs.messages()
-	var packets, bytes, calls int
+	var sent tally
 	for i, p := range u.ports {
 		msgs := u.runs.msgs[i]
 		if p == nil || len(msgs) == 0 {
@@ -121,17 +122,17 @@ func (u *up) send() error {
 			return err
 		}
 		for j := range msgs {
-			packets += msgs[j].Count
-			bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
+			sent.packets += msgs[j].Count
+			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
 		}
-		calls += len(msgs)
+		sent.calls += len(msgs)
 		if refused > 0 {
-			packets -= u.refused(i)
+			u.refused(i, &sent)
 		}
 	}
-	u.count.packets.Add(uint64(packets))
-	u.count.bytes.Add(uint64(bytes))
-	u.count.calls.Add(uint64(calls))
-	u.count.batches.Add(1)
+	if len(u.again) > 0 {
+		u.resend(&sent)
+	}
+	u.count.add(sent)
 	return nil
 }

@@ -142,11 +142,10 @@ func groSize(ctl []byte) int {
 		if c.Level == unix.IPPROTO_UDP && c.Type == unix.UDP_GRO {
 			return int(*(*int32)(unsafe.Pointer(&ctl[unix.CmsgLen(0)])))
 		}
-		n := unix.CmsgSpace(int(c.Len) - unix.CmsgLen(0))
-		if c.Len < unix.SizeofCmsghdr || n > len(ctl) {
+		if uint64(c.Len) < unix.SizeofCmsghdr || uint64(c.Len) > uint64(len(ctl)) {
 			return 0
 		}
-		ctl = ctl[n:]
+		ctl = ctl[min(unix.CmsgSpace(int(c.Len)-unix.CmsgLen(0)), len(ctl)):]
 	}
 	return 0
 }

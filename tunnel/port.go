@@ -2,8 +2,10 @@ package tunnel
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"os"
+	"strconv"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -102,7 +104,19 @@ func sockaddr(ap netip.AddrPort) unix.Sockaddr {
 	if ap.Addr().Is4() {
 		return &unix.SockaddrInet4{Port: int(ap.Port()), Addr: ap.Addr().As4()}
 	}
-	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16()}
+	return &unix.SockaddrInet6{Port: int(ap.Port()), Addr: ap.Addr().As16(), ZoneId: zone(ap.Addr().Zone())}
+}
+
+// zone turns the zone of a link-local address into an interface index; 0 when
+// there is none.
+func zone(name string) uint32 {
+	if n, err := strconv.ParseUint(name, 10, 32); err == nil {
+		return uint32(n)
+	}
+	if ifi, err := net.InterfaceByName(name); err == nil {
+		return uint32(ifi.Index)
+	}
+	return 0
 }
 
 func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {

@@ -150,8 +150,8 @@ func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) error {
 	if m.Count == 1 || (e != unix.EIO && e != unix.EINVAL && e != unix.EMSGSIZE) {
 		return e
 	}
-	sent, err := p.sendSingly(out, m)
-	if sent > 0 && e != unix.EMSGSIZE {
+	err := p.sendSingly(out, m)
+	if err == nil && e != unix.EMSGSIZE {
 		if old := p.features.And(^uint32(GSO)); Feature(old).Has(GSO) && p.onDemote != nil {
 			p.onDemote(GSO, os.NewSyscallError("sendmsg with UDP_SEGMENT", e))
 		}
@@ -159,9 +159,9 @@ func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) error {
 	return err
 }
 
-// sendSingly sends the datagrams of a run without UDP_SEGMENT and returns how
-// many went, and the error of the last that did not.
-func (p *Port) sendSingly(out *Outbox, m *Message) (sent int, err error) {
+// sendSingly sends the datagrams of a run without UDP_SEGMENT and returns the
+// error of the last that did not go.
+func (p *Port) sendSingly(out *Outbox, m *Message) (err error) {
 	one := Message{To: m.To, Count: 1}
 	pieces := m.Pieces
 	for len(pieces) > 0 {
@@ -172,14 +172,12 @@ func (p *Port) sendSingly(out *Outbox, m *Message) (sent int, err error) {
 		}
 		one.Pieces, pieces = pieces[:n], pieces[n:]
 		if e := p.sendOne(out, &one); e == ErrClosed {
-			return sent, e
+			return e
 		} else if e != nil {
 			err = e
-			continue
 		}
-		sent++
 	}
-	return sent, err
+	return err
 }
 
 func (p *Port) sendOne(out *Outbox, m *Message) error {

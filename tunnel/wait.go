@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -16,6 +17,7 @@ var ErrClosed = errors.New("tunnel: closed")
 // A Stopper ends all waiting in the ends that share it.
 type Stopper struct {
 	fd      int // eventfd: readable for ever once stopped
+	once    sync.Once
 	stopped atomic.Bool
 	done    chan struct{}
 }
@@ -30,11 +32,12 @@ func NewStopper() (*Stopper, error) {
 }
 
 // Stop wakes every loop that waits and every one that will. It may be called
-// more than once and from any goroutine.
-func (s *Stopper) Stop() {
-	if s.stopped.Swap(true) {
-		return
-	}
+// more than once and from any goroutine; when it returns, no other call is
+// still at work, so that Close may follow.
+func (s *Stopper) Stop() { s.once.Do(s.stop) }
+
+func (s *Stopper) stop() {
+	s.stopped.Store(true)
 	one := [8]byte{1, 1, 1, 1, 1, 1, 1, 1}
 	if _, err := unix.Write(s.fd, one[:]); err != nil {
 		// An eventfd that is not full takes any value below its maximum.
