@@ -1,0 +1,68 @@
+package plane
+
+import (
+	"net/netip"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestParseSpec(t *testing.T) {
+	base := Options{Weft: "bin/weft", Env: []string{"A=1"}, Args: []string{"--v=1"}}
+	tests := []struct {
+		text string
+		want Spec
+	}{
+		{"old=weft:/tmp/weft.old", Spec{"old", WeftUDP, Options{"/tmp/weft.old", []string{"A=1"}, []string{"--v=1"}}}},
+		{"p=weft-plain,env:B=2,env:C=", Spec{"p", WeftPlain, Options{"bin/weft", []string{"A=1", "B=2", "C="}, []string{"--v=1"}}}},
+		{"x=arg:--source-check=off", Spec{"x", WeftUDP, Options{"bin/weft", []string{"A=1"}, []string{"--v=1", "--source-check=off"}}}},
+		{"r=routes", Spec{"r", Routes, Options{"bin/weft", []string{"A=1"}, []string{"--v=1"}}}},
+	}
+	for _, tt := range tests {
+		got, err := ParseSpec(tt.text, base)
+		if err != nil || !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: got %+v, %v, want %+v", tt.text, got, err, tt.want)
+		}
+	}
+	if len(base.Env) != 1 || len(base.Args) != 1 {
+		t.Errorf("the base was changed: %+v", base)
+	}
+	for _, bad := range []string{"", "old", "=weft-udp", "a=", "a=wireguard", "a=weft:", "a=env:B", "a=arg:"} {
+		if got, err := ParseSpec(bad, base); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, got)
+		} else if !strings.Contains(err.Error(), bad) {
+			t.Errorf("%q: the error does not name it: %v", bad, err)
+		}
+	}
+}
+
+func TestDefaultNamesEveryKind(t *testing.T) {
+	specs := Default(Options{})
+	if len(specs) != len(kinds) {
+		t.Errorf("%d planes by default, %d kinds", len(specs), len(kinds))
+	}
+	for _, s := range specs {
+		if s.New() == nil {
+			t.Errorf("no plane %s", s.Kind)
+		}
+		if got, want := s.NeedsWeft(), strings.HasPrefix(s.Kind, "weft"); got != want {
+			t.Errorf("%s: NeedsWeft %v, want %v", s.Kind, got, want)
+		}
+	}
+}
+
+func TestParseSubnetEnv(t *testing.T) {
+	const good = "FLANNEL_NETWORK=10.5.0.0/16\nFLANNEL_SUBNET=10.5.7.1/24\nFLANNEL_MTU=1472\nFLANNEL_IPMASQ=false\n"
+	got, err := parseSubnetEnv(good)
+	if want := (SubnetEnv{netip.MustParsePrefix("10.5.7.0/24"), 1472}); err != nil || got != want {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	for _, bad := range []string{
+		"", "FLANNEL_MTU=1472\n", "FLANNEL_SUBNET=10.5.7.1/24\n",
+		"FLANNEL_SUBNET=10.5.7.1\nFLANNEL_MTU=1472\n", "FLANNEL_SUBNET=10.5.7.1/24\nFLANNEL_MTU=big\n",
+	} {
+		if got, err := parseSubnetEnv(bad); err == nil {
+			t.Errorf("%q: got %+v, want an error", bad, got)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package plane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"weft/perf/lab"
+)
+
+// weft runs `weft up` in both hosts, with leases in a folder that both see.
+type weft struct {
+	options Options
+	backend string // Type of the net-conf.json
+	tunMode string // value of --tun-mode
+	nodes   []*Node
+	mtu     int
+}
+
+// network is the pods' network that weft takes its subnets from.
+const network = "10.5.0.0/16"
+
+func (w *weft) Setup(ctx context.Context, l *lab.Lab) error {
+	leases := filepath.Join(l.Dir, "leases")
+	if err := WriteConfig(leases, network, w.backend); err != nil {
+		return err
+	}
+	for i, h := range l.Hosts {
+		n, err := StartNode(h, leases, w.options, fmt.Sprintf("--node-name=host-%c", 'a'+i), "--tun-mode="+w.tunMode)
+		if err != nil {
+			return err
+		}
+		w.nodes = append(w.nodes, n)
+	}
+	for i, h := range l.Hosts {
+		env, err := w.nodes[i].Ready(ctx)
+		if err != nil {
+			return err
+		}
+		h.Subnet, w.mtu = env.Subnet, env.MTU
+	}
+	if a, b := l.Hosts[0].Subnet, l.Hosts[1].Subnet; a.Overlaps(b) {
+		return fmt.Errorf("weft gave the hosts the subnets %v and %v, which overlap", a, b)
+	}
+	return nil
+}
+
+// WriteConfig writes the network configuration into a folder of leases: the
+// pods' network in CIDR form, and the type of the backend.
+func WriteConfig(leases, network, backend string) error {
+	if err := os.MkdirAll(leases, 0o755); err != nil {
+		return err
+	}
+	conf := fmt.Sprintf(`{"Network": %q, "Backend": {"Type": %q}}`, network, backend)
+	return os.WriteFile(filepath.Join(leases, "net-conf.json"), []byte(conf), 0o644)
+}
+
+func (w *weft) MTU() int       { return w.mtu }
+func (w *weft) Device() string { return "flannel0" }
+
+func (w *weft) Processes() []int {
+	var pids []int
+	for _, n := range w.nodes {
+		pids = append(pids, n.PID())
+	}
+	return pids
+}
+
+func (w *weft) Teardown() error {
+	var errs []error
+	for _, n := range w.nodes {
+		errs = append(errs, n.Stop())
+	}
+	w.nodes = nil
+	return errors.Join(errs...)
+}
+
+// SubnetEnv is what the benchmarks read of a subnet file.
+type SubnetEnv struct {
+	Subnet netip.Prefix // FLANNEL_SUBNET, masked
+	MTU    int          // FLANNEL_MTU, bytes
+}
+
+// parseSubnetEnv reads a subnet file: lines KEY=VALUE.
+func parseSubnetEnv(text string) (SubnetEnv, error) {
+	var env SubnetEnv
+	for line := range strings.Lines(text) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		var err error
+		switch key {
+		case "FLANNEL_SUBNET":
+			env.Subnet, err = netip.ParsePrefix(value)
+			env.Subnet = env.Subnet.Masked()
+		case "FLANNEL_MTU":
+			env.MTU, err = strconv.Atoi(value)
+		}
+		if err != nil {
+			return env, fmt.Errorf("%s=%s: %w", key, value, err)
+		}
+	}
+	if !env.Subnet.IsValid() || env.MTU <= 0 {
+		return env, fmt.Errorf("FLANNEL_SUBNET or FLANNEL_MTU is missing in %q", text)
+	}
+	return env, nil
+}

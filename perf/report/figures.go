@@ -1,0 +1,64 @@
+package report
+
+import (
+	"fmt"
+	"strings"
+)
+
+// A Figure is a goal that the project has set itself: a ratio of two planes.
+type Figure struct {
+	Title  string
+	Load   string
+	Key    string
+	Plane  string
+	By     string
+	Wire   string
+	Goal   float64
+	AtMost bool // the ratio should be at most Goal, not at least
+}
+
+// Figures are the goals of the UDP data plane.
+var Figures = []Figure{
+	{"TCP 1 stream, weft-udp ÷ kernel-vxlan", TCP1, Gbps, "weft-udp", "kernel-vxlan", "gso", 0.75, false},
+	{"TCP 1 stream, weft-udp ÷ kernel-vxlan", TCP1, Gbps, "weft-udp", "kernel-vxlan", "wire", 0.85, false},
+	{"TCP 1 stream, weft-udp ÷ weft-plain", TCP1, Gbps, "weft-udp", "weft-plain", "gso", 10, false},
+	{"TCP 1 stream, weft-udp ÷ weft-plain", TCP1, Gbps, "weft-udp", "weft-plain", "wire", 10, false},
+	{"UDP 64 B packets/s, weft-udp ÷ kernel-vxlan", UDP64, Kpps, "weft-udp", "kernel-vxlan", "gso", 0.6, false},
+	{"UDP 64 B packets/s, weft-udp ÷ kernel-vxlan", UDP64, Kpps, "weft-udp", "kernel-vxlan", "wire", 0.6, false},
+	{"request-response p50, weft-udp ÷ weft-plain", RR, P50, "weft-udp", "weft-plain", "gso", 1.0, true},
+	{"request-response p50, weft-udp ÷ weft-plain", RR, P50, "weft-udp", "weft-plain", "wire", 1.0, true},
+}
+
+// MemoryGoal is the resident memory in bytes of one weft with 1,000 leases.
+const MemoryGoal = 40 << 20
+
+// verdict says whether value meets the goal.
+func verdict(value, goal float64, atMost bool) string {
+	if atMost == (value <= goal) || value == goal {
+		return "reached"
+	}
+	return "**not reached**"
+}
+
+// writeFigures writes the table of goals.
+func writeFigures(b *strings.Builder, r *Result) {
+	b.WriteString("\n## Figures\n\n")
+	head(b, "what", "wire", "goal", "measured", "verdict")
+	for _, f := range Figures {
+		s := r.Ratio(f.Wire, f.Plane, f.By, f.Load, f.Key)
+		sign, result := "≥", "not measured"
+		if f.AtMost {
+			sign = "≤"
+		}
+		if s.N > 0 {
+			result = verdict(s.Median, f.Goal, f.AtMost)
+		}
+		row(b, f.Title, f.Wire, fmt.Sprintf("%s %g", sign, f.Goal), s.text(2), result)
+	}
+	measured, result := "–", "not measured"
+	if m := r.Memory; m != nil {
+		measured = fmt.Sprintf("%.1f MiB with %d leases", float64(m.RSSBytes)/(1<<20), m.Leases)
+		result = verdict(float64(m.RSSBytes), MemoryGoal, true)
+	}
+	row(b, "resident memory at 1,000 leases", "–", fmt.Sprintf("≤ %d MiB", MemoryGoal>>20), measured, result)
+}

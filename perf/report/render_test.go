@@ -1,0 +1,169 @@
+package report
+
+import (
+	"encoding/xml"
+	"errors"
+	"io"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+// sample is a run of two rounds over one wire with two planes and a third that
+// was left out.
+func sample() *Result {
+	r := &Result{
+		Environment: Environment{
+			Time: time.Date(2026, 11, 21, 8, 0, 0, 0, time.UTC), Kernel: "6.18.44", CPU: "Test & Co", Cores: 2,
+			MemoryBytes: 1 << 30, GoVersion: "go1.26", Mitigations: map[string]string{"mds": "Not affected", "retbleed": "Vulnerable"},
+		},
+		Settings: Settings{Rounds: 2, Seconds: 3, WarmupSeconds: 0.5, Base: "kernel-vxlan"},
+		Planes:   []Plane{{Name: "kernel-vxlan", MTU: 1450}, {Name: "weft-udp", Weft: "bin/weft", Env: []string{"A=1"}, MTU: 1472}},
+		Memory:   &Memory{Leases: 1000, RSSBytes: 41 << 20, Peak: 42 << 20},
+		Skipped:  map[string]string{"weft-plain": "no such file"},
+		Failures: []string{"tcp4 on weft-udp over gso: nothing arrived\nmore"},
+	}
+	speeds := map[string][]float64{"kernel-vxlan": {10, 8}, "weft-udp": {8, 6}}
+	for round := range 2 {
+		for _, p := range r.Planes {
+			c := cellOf(round+1, p.Name, speeds[p.Name][round])
+			c.Values[StealShare] = 2
+			if round == 1 {
+				c.Flags = []string{"steal 2.0 %"}
+			}
+			r.Cells = append(r.Cells, c)
+		}
+	}
+	return r
+}
+
+func TestMarkdown(t *testing.T) {
+	text := Markdown(sample())
+	for _, want := range []string{
+		// The ratios of the rounds are 0.8 and 0.75.
+		"| TCP 1 stream, weft-udp ÷ kernel-vxlan | gso | ≥ 0.75 | 0.78 (0.75–0.80) | reached |\n",
+		"| TCP 1 stream, weft-udp ÷ kernel-vxlan | wire | ≥ 0.85 | – | not measured |\n",
+		"| resident memory at 1,000 leases | – | ≤ 40 MiB | 41.0 MiB with 1000 leases | **not reached** |\n",
+		"## TCP, 1 stream (gso)\n",
+		"| weft-udp | 7.00 (6.00–8.00) | 0.78 | – | – | – | – |\n",
+		"| kernel-vxlan | 9.00 (8.00–10.00) | 1.00 |",
+		"- 2 of 4 cells: steal\n",
+		"- plane weft-plain was left out: no such file\n",
+		"- failed: tcp4 on weft-udp over gso: nothing arrived\n",
+		"| plane weft-udp | MTU 1472, bin/weft A=1 |\n",
+		"| retbleed | Vulnerable |\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+	for _, unwanted := range []string{"4 streams", "mds", "NaN", "more"} {
+		if strings.Contains(text, unwanted) {
+			t.Errorf("unwanted: %s", unwanted)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
+	}
+}
+
+// TestMarkdownTablesAreRegular checks that the lines of every table have the
+// same number of columns.
+func TestMarkdownTablesAreRegular(t *testing.T) {
+	columns := 0
+	for line := range strings.Lines(Markdown(sample())) {
+		n := strings.Count(line, "|")
+		if n > 0 && columns > 0 && n != columns {
+			t.Errorf("%d columns after lines of %d: %s", n, columns, line)
+		}
+		columns = n
+	}
+}
+
+func TestMarkdownOfNothing(t *testing.T) {
+	text := Markdown(&Result{})
+	for _, want := range []string{"not measured", "None: no cell was disturbed", "| commit | unknown |"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing %q in\n%s", want, text)
+		}
+	}
+}
+
+func TestPlots(t *testing.T) {
+	r := sample()
+	files := Plots(r)
+	if len(files) != 1 {
+		t.Errorf("%d plots, want throughput.svg alone", len(files))
+	}
+	drawing, ok := files["throughput.svg"]
+	if !ok {
+		t.Fatal("no throughput.svg")
+	}
+	for _, want := range []string{">1 stream (gso)<", ">weft-udp<", ">9<", ">7<"} {
+		if !strings.Contains(drawing, want) {
+			t.Errorf("no %q in\n%s", want, drawing)
+		}
+	}
+	if strings.Count(drawing, "<path") != 2 {
+		t.Errorf("want a whisker for each of two bars:\n%s", drawing)
+	}
+	checkCanvas(t, drawing)
+}
+
+// checkCanvas checks that a drawing is well-formed and that all its
+// rectangles lie on the canvas.
+func checkCanvas(t *testing.T, drawing string) {
+	t.Helper()
+	var width, height float64
+	decoder := xml.NewDecoder(strings.NewReader(drawing))
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil {
+			t.Fatalf("not well-formed: %v\n%s", err, drawing)
+		}
+		element, ok := token.(xml.StartElement)
+		if !ok {
+			continue
+		}
+		a := numbers(element)
+		switch {
+		case element.Name.Local == "svg":
+			width, height = a["width"], a["height"]
+		case element.Name.Local == "rect" && (a["x"] < 0 || a["y"] < 0 || a["height"] < 0 ||
+			a["x"]+a["width"] > width || a["y"]+a["height"] > height):
+			t.Errorf("rectangle %v is not on the canvas of %v × %v", a, width, height)
+		}
+	}
+}
+
+// numbers reads an element's attributes that are numbers.
+func numbers(e xml.StartElement) map[string]float64 {
+	a := make(map[string]float64)
+	for _, attr := range e.Attr {
+		if v, err := strconv.ParseFloat(attr.Value, 64); err == nil {
+			a[attr.Name.Local] = v
+		}
+	}
+	return a
+}
+
+func TestPlotNamesAreEscaped(t *testing.T) {
+	p := plot{title: "a < b", series: []string{`<&">`}, groups: []group{{"g", []Summary{{1, 1, 1, 1}}}}}
+	checkCanvas(t, p.svg())
+}
+
+func TestFiguresNameWhatIsMeasured(t *testing.T) {
+	loads := make(map[string]bool)
+	for _, table := range Tables {
+		loads[table.Load] = true
+	}
+	for _, f := range Figures {
+		if !loads[f.Load] {
+			t.Errorf("figure %q: load %q has no table", f.Title, f.Load)
+		}
+	}
+}

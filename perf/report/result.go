@@ -1,0 +1,109 @@
+package report
+
+import (
+	"slices"
+	"time"
+)
+
+// A Result is everything that a run measured.
+type Result struct {
+	Environment Environment
+	Settings    Settings
+	Planes      []Plane
+	Cells       []Cell
+	Memory      *Memory           `json:",omitempty"`
+	Skipped     map[string]string `json:",omitempty"` // plane → why it was left out
+	Failures    []string          `json:",omitempty"`
+}
+
+// Environment is where a run took place.
+type Environment struct {
+	Time        time.Time
+	Commit      string              // of the source tree; "" when unknown
+	Kernel      string              // uname -r
+	CPU         string              // model name
+	Cores       int                 // online
+	MemoryBytes uint64              // physical
+	Mitigations map[string]string   // /sys/devices/system/cpu/vulnerabilities
+	GoVersion   string              // of the perf program
+	Wires       map[string][]string // wire → active features of its devices
+}
+
+// Settings are how a run was made.
+type Settings struct {
+	Rounds        int
+	Seconds       float64 // length of a window
+	WarmupSeconds float64 // before it
+	Base          string  // the plane that ratios are taken against
+}
+
+// A Plane is one data plane of a run.
+type Plane struct {
+	Name string
+	Kind string
+	Weft string   `json:",omitempty"` // path of its binary
+	Env  []string `json:",omitempty"`
+	Args []string `json:",omitempty"`
+	MTU  int      // inner, bytes
+}
+
+// A Cell is one measurement.
+type Cell struct {
+	Round  int
+	Wire   string
+	Plane  string
+	Load   string
+	Values map[string]float64 `json:",omitempty"` // by the keys of Metrics
+	Flags  []string           `json:",omitempty"` // what makes the cell doubtful
+	Error  string             `json:",omitempty"` // why there are no values
+}
+
+// Memory is how much one weft holds with many leases.
+type Memory struct {
+	Leases   int
+	RSSBytes uint64
+	Peak     uint64 // VmHWM, bytes
+}
+
+// byRound returns a value of every round.
+func (r *Result) byRound(wire, plane, load, key string) map[int]float64 {
+	values := make(map[int]float64)
+	for _, c := range r.Cells {
+		if c.Wire == wire && c.Plane == plane && c.Load == load && c.Error == "" {
+			if v, ok := c.Values[key]; ok {
+				values[c.Round] = v
+			}
+		}
+	}
+	return values
+}
+
+// Summary summarises a value over the rounds.
+func (r *Result) Summary(wire, plane, load, key string) Summary {
+	m := r.byRound(wire, plane, load, key)
+	values := make([]float64, 0, len(m))
+	for _, round := range sortedKeys(m) {
+		values = append(values, m[round])
+	}
+	return Summarize(values)
+}
+
+// Ratio summarises, over the rounds, a value of one plane divided by the same
+// value of another.
+func (r *Result) Ratio(wire, plane, by, load, key string) Summary {
+	return Summarize(Ratios(r.byRound(wire, plane, load, key), r.byRound(wire, by, load, key)))
+}
+
+// wires and loads list what was measured, in the order of the first cell.
+func (r *Result) wires() []string { return distinct(r.Cells, func(c Cell) string { return c.Wire }) }
+func (r *Result) loads() []string { return distinct(r.Cells, func(c Cell) string { return c.Load }) }
+
+func distinct(cells []Cell, of func(Cell) string) []string {
+	var list []string
+	for _, c := range cells {
+		if v := of(c); !slices.Contains(list, v) {
+			list = append(list, v)
+		}
+	}
+	return list
+}
