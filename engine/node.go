@@ -165,6 +165,7 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
 	group.Go(func() error { return n.watchUnderlay(ctx, under) })
 	group.Go(func() error { return plane.relearn(ctx) })
+	group.Go(func() error { return n.settle(ctx) })
 	group.Go(func() error { return n.announce(ctx, cfg, own, back) })
 	err = group.Wait()
 	n.log.Info("stopped", "up", plane.Up(), "down", plane.Down(), "drops", plane.Drops())
