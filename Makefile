@@ -130,7 +130,7 @@ bench-perf: ## the perf harness: labs, medians, tables and plots; PERF_FLAGS
 	go build -o bin/perf ./perf && bin/perf $(PERF_FLAGS)
 
 .PHONY: demo
-demo: build ## three nodes on this machine: ping, a gigabyte, a table
+demo: build ## two nodes on this machine: ping, a gigabyte, a table
 	bin/weft lab demo
 
 .PHONY: install

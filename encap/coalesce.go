@@ -20,7 +20,7 @@ const (
 	maxSuperBytes = 65535 // the IPv4 total length field
 	maxUDPPackets = 64    // UDP_MAX_SEGMENTS before Linux 6.9 (include/linux/udp.h)
 	maxTCPPackets = 512   // pieces of one writev stay well below UIO_MAXIOV, 1024
-	flows         = 8     // superpackets that may be open at once
+	flows         = 16    // superpackets that may be open at once
 )
 
 // A Coalescer joins consecutive packets of a flow into superpackets. Packets
@@ -104,9 +104,6 @@ func (c *Coalescer) yield(p []byte, h *Header) {
 func (c *Coalescer) shape(p []byte, h *Header) (hdr, payload int, mergeable bool) {
 	if h.Frag || (h.Version == 4 && h.L4 != 20) || (h.Version == 6 && h.L4 != 40) {
 		return 0, 0, false // fragments, IPv4 options, IPv6 extension headers
-	}
-	if h.Version == 4 && Fold(Sum(p[:20], 0)) != 0xffff {
-		return 0, 0, false // to be dropped by the kernel, not mended by us
 	}
 	switch h.Proto {
 	case protoTCP:
@@ -309,7 +306,8 @@ func (f *flow) seal() Offload {
 }
 
 // headerIntact checks the checksum of an IPv4 header without options. A wrong
-// one must not be joined: the superpacket's header would get a right one.
+// one must not be joined: the superpacket's header would get a right one, and
+// a packet that the kernel has to drop would be mended by us.
 func headerIntact(p []byte, h *Header) bool {
 	if h.Version != 4 {
 		return true

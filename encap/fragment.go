@@ -7,6 +7,8 @@ import "encoding/binary"
 // without DF; its checksums must be finished. Options stay with the first
 // fragment, as most routers do; a packet whose options ask to be copied is
 // not fragmented and gives TooBig, as does an mtu too small to make progress.
+// A packet that fits makes one fragment; one that is itself a fragment and
+// reaches beyond 64 KB is BadIPHeader.
 func (c *Cutter) Fragment(dst []Segment, p []byte, h *Header, mtu int, prefix []byte) ([]Segment, Drop) {
 	if h.Version != 4 || h.DF(p) || copiedOptions(p[20:ipHeaderLen(p)]) {
 		return dst, TooBig
@@ -17,12 +19,18 @@ func (c *Cutter) Fragment(dst []Segment, p []byte, h *Header, mtu int, prefix []
 	}
 	payload := p[ihl:h.Len]
 	word := binary.BigEndian.Uint16(p[6:])
-	for off := 0; off < len(payload); {
+	if int(word&0x1fff)*8+len(payload) > 0xffff {
+		return dst, BadIPHeader
+	}
+	for off := 0; ; {
 		hl := ihl
 		if off > 0 {
 			hl = 20
 		}
-		n := min((mtu-hl)&^7, len(payload)-off)
+		n := len(payload) - off
+		if hl+n > mtu {
+			n = (mtu - hl) &^ 7
+		}
 		block := c.block(len(prefix) + hl)
 		copy(block, prefix)
 		head := block[len(prefix):]
@@ -36,9 +44,10 @@ func (c *Cutter) Fragment(dst []Segment, p []byte, h *Header, mtu int, prefix []
 		binary.BigEndian.PutUint16(head[6:], word&0x8000|more|(word&0x1fff+uint16(off/8)))
 		setIPv4Sum(head)
 		dst = append(dst, Segment{Head: block, Body: payload[off : off+n]})
-		off += n
+		if off += n; off >= len(payload) {
+			return dst, Delivered
+		}
 	}
-	return dst, Delivered
 }
 
 func ipHeaderLen(p []byte) int { return int(p[0]&15) * 4 }

@@ -70,7 +70,7 @@ func parse6(p []byte) (Header, Drop) {
 		return Header{}, IPLenMismatch
 	}
 	h := Header{Version: 6, Proto: p[6], L4: 40, Len: n}
-	for range maxExtensions {
+	for range maxExtensions + 1 {
 		var size int
 		switch h.Proto {
 		case protoHopOpts, protoRouting, protoDstOpts:

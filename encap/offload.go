@@ -49,8 +49,8 @@ func csumAt(proto uint8) (int, bool) {
 // but the pseudo header's sum, because its sender left the rest to a network
 // card that was never reached: a kernel VXLAN peer on a veth sends such
 // packets. It returns the Offload that asks our kernel to regard the checksum
-// as unfinished. A finished checksum equals the pseudo header's sum only if
-// the data sum to zero, and then both readings are right.
+// as unfinished. Should a finished checksum happen to equal the pseudo header's
+// sum, both readings are right: finishing it gives the same value again.
 func Partial(p []byte, h *Header) (Offload, bool) {
 	at, ok := csumAt(h.Proto)
 	if !ok || h.Frag || h.L4+at+2 > h.Len {

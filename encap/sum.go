@@ -33,6 +33,11 @@ func Sum(b []byte, acc uint64) uint64 {
 		acc += c
 		b = b[8:]
 	}
+	if len(b) >= 4 { // an IPv4 header ends here
+		acc, c = bits.Add64(acc, uint64(binary.NativeEndian.Uint32(b)), 0)
+		acc += c
+		b = b[4:]
+	}
 	if len(b) == 0 {
 		return acc
 	}

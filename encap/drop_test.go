@@ -1,0 +1,58 @@
+package encap
+
+import (
+	"regexp"
+	"testing"
+)
+
+// Metrics, traces and scripts depend on these numbers and names. A new reason
+// goes to the end; a line that is here never changes.
+var goldenDrops = []string{
+	0:  "delivered",
+	1:  "outer_src_unknown",
+	2:  "runt",
+	3:  "not_ip",
+	4:  "bad_ip_header",
+	5:  "ip_len_mismatch",
+	6:  "truncated",
+	7:  "inner_src_not_in_lease",
+	8:  "inner_dst_not_local",
+	9:  "ttl_exceeded",
+	10: "no_route",
+	11: "own_subnet_loop",
+	12: "too_big",
+	13: "multicast",
+	14: "link_local",
+	15: "bad_offload",
+	16: "encap_unsupported_family",
+	17: "sock_full",
+	18: "sock_error",
+	19: "tun_full",
+	20: "tun_write_error",
+}
+
+func TestDropNumbersAndNamesAreStable(t *testing.T) {
+	if int(NumDrops) != len(goldenDrops) {
+		t.Errorf("there are %d reasons, the list has %d: append the new ones", NumDrops, len(goldenDrops))
+	}
+	snake := regexp.MustCompile(`^[a-z]+(_[a-z]+)*$`)
+	seen := map[string]Drop{}
+	for i, want := range goldenDrops {
+		d := Drop(i)
+		if d.String() != want {
+			t.Errorf("reason %d is %q, was %q", i, d, want)
+		}
+		if other, twice := seen[d.String()]; twice {
+			t.Errorf("reasons %d and %d are both %q", other, d, d)
+		}
+		if !snake.MatchString(d.String()) {
+			t.Errorf("%q is not snake_case", d)
+		}
+		seen[d.String()] = d
+	}
+	for _, d := range []Drop{NumDrops, 255} {
+		if d.String() != "unknown" {
+			t.Errorf("reason %d is %q, want unknown", d, d)
+		}
+	}
+}
