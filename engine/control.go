@@ -17,7 +17,9 @@ func (n *Node) keep(ctx context.Context, own lease.Lease) error {
 	const again = 10 * time.Second
 	const cause = "another node holds this node's subnet"
 	for {
+		held := time.AfterFunc(again, func() { n.mend(cause) })
 		err := n.opt.Registrar.Keep(ctx, own)
+		held.Stop()
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -31,7 +33,6 @@ func (n *Node) keep(ctx context.Context, own lease.Lease) error {
 		if !sleep(ctx, again) {
 			return nil
 		}
-		n.mend(cause)
 	}
 }
 
@@ -85,6 +86,27 @@ func (n *Node) masquerade(ctx context.Context, m *masq.Manager, cfg *lease.Confi
 	}
 	if err := m.Run(ctx); err != nil {
 		n.log.Error("traffic rules are no longer kept", "err", err)
+	}
+	return nil
+}
+
+// account logs, once a minute and only if there is something to say, how many
+// packets were lost since the last time, and why.
+func (n *Node) account(ctx context.Context, p *plane) error {
+	const every = time.Minute
+	before := map[string]uint64{}
+	for sleep(ctx, every) {
+		now := p.Drops()
+		lost := map[string]uint64{}
+		for reason, total := range now {
+			if d := total - before[reason]; d > 0 {
+				lost[reason] = d
+			}
+		}
+		if len(lost) > 0 {
+			n.log.Info("packets lost in the last minute", "drops", lost)
+		}
+		before = now
 	}
 	return nil
 }

@@ -122,29 +122,28 @@ func (d *down) datagram(from netip.Addr, b []byte) {
 	d.join.Add(p, &h, true)
 }
 
-// admit applies the source check to a pair that is not the latest good one.
+// admit judges a pair that is not the latest good one. A packet that is not
+// for us is not relayed, whatever the source check.
 func (d *down) admit(at pair) bool {
+	if !d.t.owns(at.dst) {
+		d.count.drop(encap.InnerDstNotLocal, 1)
+		return false
+	}
 	if d.check == Off {
 		return true
 	}
 	drop := encap.Delivered
 	switch owner := d.t.lookup(at.inner); {
-	case owner == nil && !d.t.outers[at.outer]:
+	case !d.t.outers[at.outer]:
 		drop = encap.OuterSrcUnknown
 	case owner == nil || owner.outer != at.outer:
 		drop = encap.InnerSrcNotLeased
-		if !d.t.outers[at.outer] {
-			drop = encap.OuterSrcUnknown
-		}
-	case !d.t.owns(at.dst):
-		drop = encap.InnerDstNotLocal
-	}
-	if drop == encap.Delivered {
+	default:
 		d.good = at
 		return true
 	}
 	d.count.drop(drop, 1)
-	return d.check == Report && drop != encap.InnerDstNotLocal
+	return d.check == Report
 }
 
 // write hands one packet or superpacket to the device.
@@ -161,6 +160,6 @@ func (d *down) write(s *encap.Super) {
 		return
 	}
 	d.done.packets += len(s.Packets)
-	d.done.bytes += s.Bytes
+	d.done.bytes += s.Bytes + (len(s.Packets)-1)*len(s.Pieces[0]) // each had its own headers
 	d.done.calls++
 }

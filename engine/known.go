@@ -2,6 +2,7 @@ package engine
 
 import (
 	"log/slog"
+	"net/netip"
 
 	"weft/lease"
 )
@@ -51,9 +52,12 @@ func (k *known) refused(refusals []lease.Refusal) {
 	k.bad = now
 }
 
+// outerOf names a node by its address, as far as it has one.
 func outerOf(l lease.Lease) string {
-	if a := l.Attrs.PublicIP; a.IsValid() && !a.IsUnspecified() {
-		return a.String()
+	for _, a := range [...]netip.Addr{l.Attrs.PublicIP, l.Attrs.PublicIPv6} {
+		if a.IsValid() && !a.IsUnspecified() {
+			return a.String()
+		}
 	}
-	return l.Attrs.PublicIPv6.String()
+	return "none"
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -153,7 +154,16 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	if err != nil {
 		return fmt.Errorf("traffic rules: %w", err)
 	}
-	plane := newPlane(n, cfg, under, back, own, routes)
+	// The store may know the node by a key with a family that is off here. The
+	// key is kept as it is, but that family's subnet is not used.
+	used := own
+	if !cfg.EnableIPv4 {
+		used.Subnet = netip.Prefix{}
+	}
+	if !cfg.EnableIPv6 {
+		used.Subnet6 = netip.Prefix{}
+	}
+	plane := newPlane(n, cfg, under, back, used, routes)
 	if err := plane.open(ctx); err != nil {
 		return err
 	}
@@ -165,8 +175,9 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
 	group.Go(func() error { return n.watchUnderlay(ctx, under) })
 	group.Go(func() error { return plane.relearn(ctx) })
+	group.Go(func() error { return n.account(ctx, plane) })
 	group.Go(func() error { return n.settle(ctx) })
-	group.Go(func() error { return n.announce(ctx, cfg, own, back) })
+	group.Go(func() error { return n.announce(ctx, cfg, used, back) })
 	err = group.Wait()
 	n.log.Info("stopped", "up", plane.Up(), "down", plane.Down(), "drops", plane.Drops())
 	return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sys/unix"
 
 	"weft/engine/iface"
 	"weft/engine/route"
@@ -228,13 +229,25 @@ func (p *plane) carry(ctx context.Context) error {
 	var group errgroup.Group
 	for _, loop := range loops {
 		group.Go(func() error {
-			runtime.LockOSThread()
-			defer runtime.UnlockOSThread()
+			runtime.LockOSThread() // for good: the thread ends with the loop
+			p.beBatch()
 			defer e.stop.Stop()
 			return loop()
 		})
 	}
 	return group.Wait()
+}
+
+// beBatch makes the calling thread one that the scheduler does not let
+// interrupt others when it wakes up (SCHED_BATCH, sched(7)). On a busy machine
+// whoever produces packets then produces several before a loop runs, which
+// means fewer switches and larger batches; on an idle one nothing changes.
+func (p *plane) beBatch() {
+	const schedBatch = 3
+	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedBatch}
+	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
+		p.node.log.Debug("loop runs under the default scheduling policy", "err", err)
+	}
 }
 
 // reserve makes sure that n loops, each of which may hold one of Go's

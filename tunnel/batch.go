@@ -11,10 +11,14 @@ import (
 // owner may write to: room for an encapsulation header.
 const Headroom = 64
 
+// A batch ends with the first superpacket: it is worth a system call of its
+// own, its bytes are still in the nearest cache, and the far end can begin
+// with it. Small packets are gathered, which is what draining is for.
 const (
 	maxPacket    = 65535
-	batchBytes   = 3*(Headroom+maxPacket) + 8192 // three superpackets, or
-	batchPackets = 128                           // this many small packets
+	batchFull    = 48 << 10 // bytes after which no more is read
+	batchBytes   = batchFull + Headroom + maxPacket
+	batchPackets = 128
 )
 
 // A Packet is one packet or superpacket from the device.
@@ -64,7 +68,7 @@ func (t *TUN) Read(b *Batch) error {
 // drain reads until the device is empty or the batch is full.
 func (t *TUN) drain(b *Batch) (int, error) {
 	b.Packets = b.Packets[:0]
-	for off := 0; off+Headroom+maxPacket <= len(b.buf) && len(b.Packets) < batchPackets; {
+	for off := 0; off < batchFull && len(b.Packets) < batchPackets; {
 		at := off + Headroom
 		if t.vnet {
 			at -= vnetLen

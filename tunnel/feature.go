@@ -21,9 +21,10 @@ const (
 	Mmsg                     // mmsg: sendmmsg and recvmmsg (3.0)
 	IPv6                     // ipv6: the IPv6 family, inside and outside
 	NFT                      // nft: nftables; not used here, but named in the same variable
+	IPTables                 // iptables: likewise
 )
 
-var featureNames = []string{"vnet", "tso", "uso", "gso", "gro", "mmsg", "ipv6", "nft"}
+var featureNames = []string{"vnet", "tso", "uso", "gso", "gro", "mmsg", "ipv6", "nft", "iptables"}
 
 // DisableEnv is the environment variable that switches features off: a comma
 // separated list of their names.
