@@ -13,15 +13,15 @@ type Feature uint16
 // The features, with the kernel that brought each. The names are those that
 // WEFT_DISABLE understands.
 const (
-	Vnet Feature = 1 << iota // vnet: virtio-net header on the TUN (2.6.27)
-	TSO                      // tso: TCP superpackets from and to the TUN (2.6.27)
-	USO                      // uso: UDP superpackets from and to the TUN (6.2)
-	GSO                      // gso: UDP_SEGMENT on the port (4.18)
-	GRO                      // gro: UDP_GRO on the port (5.0)
-	Mmsg                     // mmsg: sendmmsg and recvmmsg (3.0)
-	IPv6                     // ipv6: the IPv6 family, inside and outside
-	NFT                      // nft: nftables; not used here, but named in the same variable
-	IPTables                 // iptables: likewise
+	Vnet     Feature = 1 << iota // vnet: virtio-net header on the TUN (2.6.27)
+	TSO                          // tso: TCP superpackets from and to the TUN (2.6.27)
+	USO                          // uso: UDP superpackets from and to the TUN (6.2)
+	GSO                          // gso: UDP_SEGMENT on the port (4.18)
+	GRO                          // gro: UDP_GRO on the port (5.0)
+	Mmsg                         // mmsg: sendmmsg and recvmmsg (3.0)
+	IPv6                         // ipv6: the IPv6 family, inside and outside
+	NFT                          // nft: nftables; not used here, but named in the same variable
+	IPTables                     // iptables: likewise
 )
 
 var featureNames = []string{"vnet", "tso", "uso", "gso", "gro", "mmsg", "ipv6", "nft", "iptables"}
