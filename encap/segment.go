@@ -62,7 +62,7 @@ func (c *Cutter) Cut(dst []Segment, p []byte, h *Header, o *Offload, prefix []by
 			return c.cut(dst, p, &s, prefix)
 		}
 	}
-	if o.Flags&NeedsCsum != 0 && !Finish(p, o) {
+	if o.Flags&NeedsCsum != 0 && (int(o.CsumStart) < h.L4 || !Finish(p, o)) { // deeper than L4: a tunnel of the pod's own
 		return dst, BadOffload
 	}
 	if len(prefix) == 0 {
