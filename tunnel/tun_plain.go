@@ -22,6 +22,9 @@ type Plain struct {
 // OpenPlain opens the TUN device o.Name by way of songgao/water. Of the
 // options Allow and Demoted are not used.
 func OpenPlain(o TUNOptions) (*Plain, error) {
+	if err := tryPlain(o.Name); err != nil {
+		return nil, fmt.Errorf("device %s: %w", o.Name, err)
+	}
 	cfg := water.Config{DeviceType: water.TUN}
 	cfg.Name = o.Name
 	cfg.Persist = o.Persist
@@ -47,6 +50,25 @@ func OpenPlain(o TUNOptions) (*Plain, error) {
 		}
 	}()
 	return p, nil
+}
+
+// tryPlain attaches to the device and lets it go again. After a refusal water
+// would leave its descriptor open, and it cuts a name that is too long.
+func tryPlain(name string) error {
+	ifr, err := unix.NewIfreq(name)
+	if err != nil {
+		return err
+	}
+	fd, err := openTunFD()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI)
+	if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+		return explainSetIff(err)
+	}
+	return nil
 }
 
 // setup mends two things that water leaves undone: the descriptor would be
