@@ -30,30 +30,39 @@ func (n *Node) settle(ctx context.Context) error {
 }
 
 // dropProgramPages advises the kernel to drop the clean pages of the running
-// program: the mappings of its file that are not writable (proc(5), maps).
+// program: the mappings of its file that are not writable and hold nothing but
+// the file (proc(5), smaps). In a position-independent program some were
+// relocated before they became read-only; their pages count as anonymous, and
+// dropping them would undo that.
 func dropProgramPages() error {
 	exe, err := os.Readlink("/proc/self/exe")
 	if err != nil {
 		return err
 	}
-	maps, err := os.Open("/proc/self/maps")
+	maps, err := os.Open("/proc/self/smaps")
 	if err != nil {
 		return err
 	}
 	defer maps.Close()
-	lines := bufio.NewScanner(maps)
-	for lines.Scan() {
-		var from, to uintptr
-		var perm string
-		if _, err := fmt.Sscanf(lines.Text(), "%x-%x %s", &from, &to, &perm); err != nil {
-			return fmt.Errorf("/proc/self/maps: %q: %w", lines.Text(), err)
+	var from, to uintptr
+	program := false
+	for lines := bufio.NewScanner(maps); ; {
+		if !lines.Scan() {
+			return lines.Err()
 		}
-		if !strings.HasSuffix(lines.Text(), exe) || strings.Contains(perm, "w") {
+		line := lines.Text()
+		var a, b uintptr
+		var perm string
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &a, &b, &perm); n == 3 {
+			from, to = a, b
+			program = strings.HasSuffix(line, exe) && !strings.Contains(perm, "w")
+			continue
+		}
+		if key, size, _ := strings.Cut(line, ":"); !program || key != "Anonymous" || strings.TrimSpace(size) != "0 kB" {
 			continue
 		}
 		if _, _, e := unix.Syscall(unix.SYS_MADVISE, from, to-from, unix.MADV_DONTNEED); e != 0 {
 			return os.NewSyscallError("madvise", e)
 		}
 	}
-	return lines.Err()
 }
