@@ -126,7 +126,7 @@ bench-micro: ## Go benchmarks, with allocations; BENCHFLAGS
 	go test -run '^$$' -bench . -benchmem $(BENCHFLAGS) ./...
 
 .PHONY: bench-perf
-bench-perf: ## the perf harness: labs, medians, tables and plots; PERF_FLAGS
+bench-perf: build ## the perf harness: labs, medians, tables and plots; PERF_FLAGS
 	go build -o bin/perf ./perf && bin/perf $(PERF_FLAGS)
 
 .PHONY: demo

@@ -144,7 +144,12 @@ func (n *Node) Start(ctx context.Context) error {
 	if n.Running() {
 		return fmt.Errorf("%s: weft runs already", n.Name)
 	}
-	p, err := launch(n.Host, "weft", n.dir, n.lab.command(n), n.lab.nodeEnv(n))
+	argv, env := n.lab.command(n), n.lab.nodeEnv(n)
+	if extra := n.lab.opt.Extra; extra != nil {
+		moreArgs, moreEnv := extra(n)
+		argv, env = append(argv, moreArgs...), append(env, moreEnv...)
+	}
+	p, err := launch(n.Host, "weft", n.dir, argv, env)
 	if err != nil {
 		return fmt.Errorf("%s: %w", n.Name, err)
 	}

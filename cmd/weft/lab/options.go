@@ -59,6 +59,10 @@ type Options struct {
 	UpArgs      []string // more flags for each node
 	Env         []string // K=V, added to each node's environment
 
+	// Extra, if set, returns further flags and environment (K=V) for one
+	// node. It is asked at each start, so a node can come back with others.
+	Extra func(n *Node) (args, env []string) `json:"-"`
+
 	// Command, if set, returns the command line of a node instead of `weft
 	// up …`; another implementation can so take part. It must send READY=1
 	// to $NOTIFY_SOCKET once it has written n.SubnetFile().
