@@ -29,6 +29,8 @@ const (
 	SockError                     // up: the kernel refused the datagram
 	TunFull                       // down: the device's queue was full
 	TunError                      // down: the device refused the packet
+	SockRecvFull                  // down: the kernel found the port's receive buffer full
+	TunQueueFull                  // up: the kernel found the device's queue full
 	NumDrops                      // how many there are; not a reason
 )
 
@@ -54,6 +56,8 @@ var dropNames = [NumDrops]string{
 	SockError:         "sock_error",
 	TunFull:           "tun_full",
 	TunError:          "tun_write_error",
+	SockRecvFull:      "sock_recv_full",
+	TunQueueFull:      "tun_queue_full",
 }
 
 // String returns the snake_case name of the reason.

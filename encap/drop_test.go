@@ -29,6 +29,8 @@ var goldenDrops = []string{
 	18: "sock_error",
 	19: "tun_full",
 	20: "tun_write_error",
+	21: "sock_recv_full",
+	22: "tun_queue_full",
 }
 
 func TestDropNumbersAndNamesAreStable(t *testing.T) {

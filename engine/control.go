@@ -48,8 +48,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// follow makes a table of every change in the set of leases.
-func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p *plane) error {
+// follow makes a table of every change in the set of leases. It closes listed
+// when the first one is in force.
+func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p *plane, listed chan<- struct{}) error {
 	var set lease.Set
 	known := newKnown(n.log)
 	for update, err := range n.opt.Source.Watch(ctx) {
@@ -57,13 +58,18 @@ func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p
 			n.log.Warn("lease store", "err", err)
 			continue
 		}
-		if !set.Apply(update) {
+		changed := set.Apply(update)
+		if !changed && !(update.Full && listed != nil) {
 			continue
 		}
 		usable, refused := lease.Usable(cfg, own, &set)
+		refused = append(refused, p.setPeers(usable)...)
 		known.usable(usable)
 		known.refused(refused)
-		p.setPeers(usable)
+		if update.Full && listed != nil {
+			close(listed)
+			listed = nil
+		}
 	}
 	return nil
 }
@@ -96,6 +102,7 @@ func (n *Node) account(ctx context.Context, p *plane) error {
 	const every = time.Minute
 	before := map[string]uint64{}
 	for sleep(ctx, every) {
+		p.sample()
 		now := p.Drops()
 		lost := map[string]uint64{}
 		for reason, total := range now {

@@ -101,6 +101,9 @@ func (n *Node) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if cfg, err = n.roomForIPv6(cfg, under, back); err != nil {
+		return err
+	}
 	own, err := n.opt.Registrar.Acquire(ctx, lease.Claim{Config: cfg, Attrs: back.attrs, Previous: n.previous()})
 	if err != nil {
 		return ended(ctx, fmt.Errorf("lease: %w", err))
@@ -132,6 +135,26 @@ func (n *Node) families(cfg *lease.Config) (*lease.Config, error) {
 		return &c, nil
 	}
 	return cfg, nil
+}
+
+// minIPv6 is the least MTU with which a link may carry IPv6, in bytes (RFC 8200
+// section 5); the kernel takes the family off a device with less.
+const minIPv6 = 1280
+
+// roomForIPv6 switches inner IPv6 off where the underlay is too narrow for it.
+func (n *Node) roomForIPv6(cfg *lease.Config, under iface.Underlay, back *backend) (*lease.Config, error) {
+	if !cfg.EnableIPv6 || back.mtu >= minIPv6 {
+		return cfg, nil
+	}
+	err := fmt.Errorf("EnableIPv6: interface %s (or Backend.MTU) leaves %d bytes for inner packets; IPv6 needs %d (RFC 8200)",
+		under.Name, back.mtu, minIPv6)
+	if !cfg.EnableIPv4 {
+		return nil, err
+	}
+	n.log.Warn("inner IPv6 is switched off", "err", err)
+	c := *cfg
+	c.EnableIPv6 = false
+	return &c, nil
 }
 
 // previous reads the subnet that this node had before from subnet.env.
@@ -170,22 +193,24 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return plane.run(ctx) })
 	group.Go(func() error { return n.keep(ctx, own) })
-	group.Go(func() error { return n.follow(ctx, cfg, own, plane) })
+	listed := make(chan struct{})
+	group.Go(func() error { return n.follow(ctx, cfg, own, plane, listed) })
 	group.Go(func() error { return routes.Run(ctx) })
 	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
 	group.Go(func() error { return n.watchUnderlay(ctx, under) })
 	group.Go(func() error { return plane.relearn(ctx) })
 	group.Go(func() error { return n.account(ctx, plane) })
 	group.Go(func() error { return n.settle(ctx) })
-	group.Go(func() error { return n.announce(ctx, cfg, used, back) })
+	group.Go(func() error { return n.announce(ctx, cfg, used, back, listed) })
 	err = group.Wait()
 	n.log.Info("stopped", "up", plane.Up(), "down", plane.Down(), "drops", plane.Drops())
 	return err
 }
 
-// announce tells the container runtime and the supervisor. A file that cannot
-// be written is tried again until it can; packets flow meanwhile.
-func (n *Node) announce(ctx context.Context, cfg *lease.Config, own lease.Lease, back *backend) error {
+// announce tells the container runtime, and once the peers are listed, the
+// supervisor. A file that cannot be written is tried again until it can;
+// packets flow meanwhile.
+func (n *Node) announce(ctx context.Context, cfg *lease.Config, own lease.Lease, back *backend, listed <-chan struct{}) error {
 	const again = 10 * time.Second
 	env := lease.Env{Network: cfg.Network, Subnet: own.Subnet, IPv6Network: cfg.IPv6Network, IPv6Subnet: own.Subnet6,
 		MTU: back.mtu, IPMasq: n.opt.IPMasq}
@@ -199,6 +224,11 @@ func (n *Node) announce(ctx context.Context, cfg *lease.Config, own lease.Lease,
 		if !sleep(ctx, again) {
 			return nil
 		}
+	}
+	select {
+	case <-listed:
+	case <-ctx.Done():
+		return nil
 	}
 	n.ready()
 	if n.opt.OnReady != nil {

@@ -115,6 +115,12 @@ func live(t *testing.T, dir string) *living {
 	ctx, cancel := context.WithCancel(context.Background())
 	l.stop = cancel
 	go func() { l.done <- l.node.Run(ctx) }()
+	// Packets could flow, but nobody is known to whom: that is not ready yet.
+	l.await("data plane open")
+	if ok, _ := l.node.Ready(); ok {
+		t.Error("ready before the peers were listed")
+	}
+	l.tell(lease.Update{Full: true}, nil)
 	select {
 	case <-ready:
 	case err := <-l.done:

@@ -19,7 +19,7 @@ func (p *plane) learn(to *peer) int {
 	if err != nil {
 		return int(to.path.inner.Load())
 	}
-	limit := mtu - overhead - p.back.codec.Overhead()
+	limit := min(mtu-overhead-p.back.codec.Overhead(), p.back.inner[to.port])
 	if limit >= p.back.mtu {
 		limit = 0
 	}

@@ -2,10 +2,8 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"runtime"
 	"slices"
 	"sync"
@@ -13,7 +11,6 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"weft/engine/iface"
 	"weft/engine/route"
@@ -41,20 +38,6 @@ type plane struct {
 	demoted atomic.Uint32
 }
 
-// ends is one incarnation of what the loops stand between.
-type ends struct {
-	stop  *tunnel.Stopper
-	dev   tun
-	ports [2]*tunnel.Port
-}
-
-// tun is a device that can be probed and closed.
-type tun interface {
-	device
-	Probe() error
-	Close() error
-}
-
 func newPlane(n *Node, cfg *lease.Config, under iface.Underlay, back *backend, own lease.Lease, routes *route.Reconciler) *plane {
 	p := &plane{node: n, cfg: cfg, under: under, back: back, own: own, routes: routes}
 	families := [2]bool{under.Addr.IsValid(), under.Addr6.IsValid()}
@@ -64,7 +47,9 @@ func newPlane(n *Node, cfg *lease.Config, under iface.Underlay, back *backend, o
 			p.build.limit[i] = limit
 		}
 	}
-	p.setPeers(nil)
+	empty := p.build.build(slices.Values([]lease.Lease(nil)), nil)
+	empty.known = false
+	p.table.Store(empty)
 	p.answer = newAnswerer(tunnelAddr(own.Subnet), tunnelAddr(own.Subnet6))
 	n.plane.Store(p)
 	return p
@@ -78,13 +63,16 @@ func tunnelAddr(subnet netip.Prefix) netip.Addr {
 	return subnet.Masked().Addr()
 }
 
-// setPeers makes the leases the peers of the data plane.
-func (p *plane) setPeers(leases []lease.Lease) {
+// setPeers makes the leases the peers of the data plane and returns those that
+// cannot be.
+func (p *plane) setPeers(leases []lease.Lease) (refused []lease.Refusal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.table.Store(p.build.build(slices.Values(leases), func(l lease.Lease, err error) {
-		p.node.log.Warn("lease not used", "subnet", l.Key(), "err", err)
-	}))
+	t := p.build.build(slices.Values(leases), func(l lease.Lease, err error) {
+		refused = append(refused, lease.Refusal{Lease: l, Err: err})
+	})
+	p.table.Store(t)
+	return refused
 }
 
 // open opens the ends and makes the kernel's state what it must be.
@@ -117,52 +105,12 @@ func (p *plane) open(ctx context.Context) (err error) {
 			features |= port.Features()
 		}
 	}
-	p.node.log.Info("data plane open", "device", Device, "mtu", p.back.mtu, "port", p.back.port, "features", features.String())
+	p.node.log.Info("data plane open", "iface", Device, "mtu", p.back.mtu, "port", p.back.port, "features", features.String())
+	p.mu.Lock()
 	p.ends = e
+	p.mu.Unlock()
+	p.sample()
 	return nil
-}
-
-func (p *plane) openPorts(e *ends) (err error) {
-	allow := p.node.allow
-	if p.node.opt.TunMode == "plain" {
-		allow &^= tunnel.GSO | tunnel.GRO | tunnel.Mmsg
-	}
-	for i, a := range [2]netip.Addr{p.under.Addr, p.under.Addr6} {
-		if !a.IsValid() {
-			continue
-		}
-		e.ports[i], err = tunnel.OpenPort(tunnel.PortOptions{Local: netip.AddrPortFrom(a, p.back.port),
-			Allow: allow, Stop: e.stop, Demoted: p.demote})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (p *plane) openDevice(e *ends) error {
-	o := tunnel.TUNOptions{Name: Device, Persist: true, Allow: p.node.allow, Stop: e.stop, Demoted: p.demote}
-	if p.node.opt.TunMode == "plain" {
-		dev, err := tunnel.OpenPlain(o)
-		if err != nil {
-			return err
-		}
-		e.dev = dev
-		return nil
-	}
-	dev, err := tunnel.OpenTUN(o)
-	if err != nil {
-		return err
-	}
-	e.dev = dev
-	return nil
-}
-
-// demote says once that the kernel took back a capability.
-func (p *plane) demote(f tunnel.Feature, err error) {
-	if old := p.demoted.Or(uint32(f)); old&uint32(f) == 0 {
-		p.node.log.Warn("capability switched off: the kernel refused it", "feature", f.String(), "err", err)
-	}
 }
 
 // desired is the kernel state around the device.
@@ -184,31 +132,45 @@ func (p *plane) desired() route.Desired {
 	return d
 }
 
-// run carries packets until ctx ends. A device that was taken away is opened
-// again.
+// run carries packets until ctx ends. Ends that were lost, as when somebody
+// deletes the device, are opened again, ever more slowly if that does not last.
 func (p *plane) run(ctx context.Context) error {
-	const cause = "the tunnel device is gone"
-	for wait := 100 * time.Millisecond; ; wait = min(2*wait, 5*time.Second) {
+	const cause = "the data plane is down"
+	const first, last, proven = 100 * time.Millisecond, 5 * time.Second, 5 * time.Second
+	for wait := first; ; wait = min(2*wait, last) {
 		if p.ends != nil {
+			began := time.Now()
+			holds := time.AfterFunc(first, func() { p.node.mend(cause) })
 			err := p.carry(ctx)
-			p.ends.close()
-			p.ends = nil
+			holds.Stop()
+			p.lose()
 			if ctx.Err() != nil {
 				return nil
 			}
 			p.node.fail(cause)
-			p.node.log.Error("data plane lost; opening it again", "device", Device, "err", err)
-			wait = 100 * time.Millisecond
+			p.node.log.Error("data plane lost; opening it again", "iface", Device, "err", err)
+			if time.Since(began) > proven {
+				wait = first
+			}
 		}
 		if !sleep(ctx, wait) {
 			return nil
 		}
 		if err := p.open(ctx); err != nil {
-			p.node.log.Error("data plane not opened; trying again", "device", Device, "err", err)
-			continue
+			p.node.log.Error("data plane not opened; trying again", "iface", Device, "err", err)
 		}
-		p.node.mend(cause)
 	}
+}
+
+// lose closes the ends.
+func (p *plane) lose() {
+	p.sample()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err := p.ends.close(); err != nil {
+		p.node.log.Debug("closing the data plane", "err", err)
+	}
+	p.ends = nil
 }
 
 // carry runs the loops on threads of their own until one of them fails or ctx
@@ -236,40 +198,6 @@ func (p *plane) carry(ctx context.Context) error {
 		})
 	}
 	return group.Wait()
-}
-
-// beBatch makes the calling thread one that the scheduler does not let
-// interrupt others when it wakes up (SCHED_BATCH, sched(7)). On a busy machine
-// whoever produces packets then produces several before a loop runs, which
-// means fewer switches and larger batches; on an idle one nothing changes.
-func (p *plane) beBatch() {
-	const schedBatch = 3
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedBatch}
-	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
-		p.node.log.Debug("loop runs under the default scheduling policy", "err", err)
-	}
-}
-
-// reserve makes sure that n loops, each of which may hold one of Go's
-// processors for the length of a system call, leave enough for all others.
-func reserve(n int) {
-	if want := runtime.NumCPU() + n; runtime.GOMAXPROCS(0) < want {
-		runtime.GOMAXPROCS(want)
-	}
-}
-
-func (e *ends) close() error {
-	e.stop.Stop()
-	var errs []error
-	for _, port := range e.ports {
-		if port != nil {
-			errs = append(errs, port.Close())
-		}
-	}
-	if e.dev != nil {
-		errs = append(errs, e.dev.Close())
-	}
-	return errors.Join(append(errs, os.NewSyscallError("close", e.stop.Close()))...)
 }
 
 // Up returns what went from the pods to the wire.

@@ -22,13 +22,17 @@ func packetsIn(p []byte, h *encap.Header, o *encap.Offload) int {
 	return max(1, (h.Len-headers+int(o.GSOSize)-1)/int(o.GSOSize))
 }
 
-// noRoute deals with a packet that no lease covers. Multicast and link-local
-// packets are what a kernel emits by itself on any device; nobody waits for
-// an answer to them.
-func (u *up) noRoute(p []byte, h *encap.Header, o *encap.Offload) {
+// noRoute deals with a packet that no lease covers, or whose peer cannot be
+// reached by any port of ours. Multicast and link-local packets are what a
+// kernel emits by itself on any device; nobody waits for an answer to them. Nor
+// is there one before the leases were listed for the first time: the peer may
+// well exist.
+func (u *up) noRoute(to *peer, p []byte, h *encap.Header, o *encap.Offload) {
 	dst := h.Dst(p)
 	reason := encap.NoRoute
 	switch {
+	case to != nil:
+		reason = encap.NoFamily
 	case dst.IsMulticast(), dst == broadcast:
 		reason = encap.Multicast
 	case dst.IsLinkLocalUnicast(), h.Src(p).IsLinkLocalUnicast():
@@ -37,7 +41,7 @@ func (u *up) noRoute(p []byte, h *encap.Header, o *encap.Offload) {
 		reason = encap.OwnSubnet
 	}
 	u.count.drop(reason, packetsIn(p, h, o))
-	if reason == encap.NoRoute || reason == encap.OwnSubnet {
+	if u.t.known && reason != encap.Multicast && reason != encap.LinkLocal {
 		u.answer.toPod(u.dev, p, h, encap.NetUnreachable, 0)
 	}
 }
@@ -111,18 +115,17 @@ func (u *up) refused(i int, sent *tally) {
 		}
 		r := &u.runs.runs[origin[j]]
 		if !errors.Is(m.Err, unix.EMSGSIZE) {
-			sent.lose(m.Count, m.Bytes-m.Count*u.codec.Overhead())
-			u.count.drop(sendDrop(m.Err), m.Count)
+			sent.lose(m.Lost, (m.Bytes/m.Count-u.codec.Overhead())*m.Lost)
+			u.count.drop(sendDrop(m.Err), m.Lost)
 			continue
 		}
-		limit := u.learn(r.peer)
+		u.learn(r.peer)
 		for k := r.first; k >= 0; k = u.runs.segs[k].next {
 			s := u.runs.segs[k].seg
-			n := s.Len() - u.codec.Overhead()
-			if limit > 0 && n <= limit {
+			if m.Lost < m.Count && s.Len() < m.Size {
 				continue // the shorter end of the run went through
 			}
-			sent.lose(1, n)
+			sent.lose(1, s.Len()-u.codec.Overhead())
 			u.again = append(u.again, retry{s, r.peer})
 		}
 	}
@@ -138,8 +141,10 @@ func (u *up) resend(sent *tally) {
 		h, drop := encap.Parse(p)
 		limit := int(r.to.path.inner.Load())
 		switch {
-		case drop != encap.Delivered || limit <= 0:
-			u.count.drop(encap.SockError, 1)
+		case drop != encap.Delivered:
+			u.count.drop(drop, 1)
+		case limit <= 0 || len(p) <= limit: // the path has grown meanwhile
+			u.runs.add(r.to, r.seg, 1)
 		case h.DF(p):
 			u.count.drop(encap.TooBig, 1)
 			u.answer.toPod(u.dev, p, &h, encap.PacketTooBig, limit)
@@ -160,7 +165,7 @@ func (u *up) resend(sent *tally) {
 		for j := range msgs {
 			if msgs[j].Err != nil {
 				u.count.drop(sendDrop(msgs[j].Err), msgs[j].Count)
-				continue
+				continue // not a third time
 			}
 			sent.packets += msgs[j].Count
 			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
@@ -181,7 +186,7 @@ func sendDrop(err error) encap.Drop {
 // is behind the peer it came from, so the answer goes back through the tunnel.
 func (d *down) expired(p []byte, h *encap.Header) {
 	d.count.drop(encap.TTLExceeded, 1)
-	if to := d.t.lookup(h.Src(p)); to != nil {
+	if to := d.t.lookup(h.Src(p)); to != nil && to.port != noPort {
 		d.answer.toPeer(d.port, d.codec, to, p, h, encap.TimeExceeded)
 	}
 }

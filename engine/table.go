@@ -19,10 +19,14 @@ type peer struct {
 	lease  lease.Lease
 	outer  netip.Addr   // where its datagrams come from
 	addr   *tunnel.Addr // where its datagrams go
-	port   int          // which of the ports: 0 IPv4, 1 IPv6
+	port   int          // which of the ports: 0 IPv4, 1 IPv6; noPort
 	prefix []byte       // the encapsulation's bytes in front of each packet
 	path   *path
 }
+
+// noPort is the port of a peer whose address is of a family that this node does
+// not use. Its subnet is known, its packets have nowhere to go.
+const noPort = -1
 
 // A path is what was learnt about the way to an outer address.
 type path struct {
@@ -31,6 +35,7 @@ type path struct {
 
 // A table is a snapshot of the cluster: who owns which inner addresses.
 type table struct {
+	known  bool // made from a listing; before the first one, silence means nothing
 	routes bart.Fast[*peer]
 	peers  []*peer
 	outers map[netip.Addr]bool // every outer address that holds a lease
@@ -68,14 +73,16 @@ func newBuilder(codec encap.Encapsulator, port uint16, own lease.Lease, ports [2
 		paths: map[netip.Addr]*path{}, addrs: map[netip.Addr]*tunnel.Addr{}}
 }
 
-// build makes a table of leases. A lease that cannot be compiled is reported
-// to refused and left out.
+// build makes a table of leases. A lease that cannot be used is reported to
+// refused.
 func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, error)) *table {
-	t := &table{outers: map[netip.Addr]bool{}, own: [2]netip.Prefix{b.own.Subnet, b.own.Subnet6}}
+	t := &table{known: true, outers: map[netip.Addr]bool{}, own: [2]netip.Prefix{b.own.Subnet, b.own.Subnet6}}
 	for l := range leases {
 		p, err := b.compile(l)
 		if err != nil {
 			refused(l, err)
+		}
+		if p == nil {
 			continue
 		}
 		p.id = len(t.peers)
@@ -91,7 +98,7 @@ func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, 
 	return t
 }
 
-// compile turns a lease into a peer. Its IPv4 address is preferred outside;
+// compile turns a lease into a peer; nil if that makes no sense. Its IPv4 address is preferred outside;
 // its IPv6 address is used when it has no other or we have no IPv4 port.
 func (b *builder) compile(l lease.Lease) (*peer, error) {
 	prefix, err := b.codec.Prefix(l)
@@ -106,7 +113,7 @@ func (b *builder) compile(l lease.Lease) (*peer, error) {
 		return nil, errNoAddress
 	}
 	if !b.ports[port] {
-		return nil, errNoPort
+		return &peer{lease: l, outer: outer, port: noPort, path: &path{}}, errNoPort
 	}
 	p := &peer{lease: l, outer: outer, port: port, prefix: prefix, path: b.paths[outer], addr: b.addrs[outer]}
 	if p.path == nil {

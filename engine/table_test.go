@@ -89,6 +89,12 @@ func TestTableFamilies(t *testing.T) {
 			t.Errorf("%s: refused because %v, want %v", tc.name, refused[l.Key()], tc.err)
 		}
 		p := tab.lookup(l.Subnet.Addr())
+		if tc.err == errNoPort {
+			if p == nil || p.port != noPort {
+				t.Errorf("%s: %+v, want a peer without a port", tc.name, p)
+			}
+			continue
+		}
 		if tc.err != nil {
 			if p != nil {
 				t.Errorf("%s: refused, and yet a peer", tc.name)
@@ -107,7 +113,7 @@ func TestTableRefusals(t *testing.T) {
 	bad.Attrs.PublicIP = netip.Addr{}
 	b := newBuilder(encap.UDP{}, 8285, node(1), [2]bool{true, false})
 	tab, refused := buildTable(b, node(2), bad, only6(4), node(5))
-	if len(refused) != 2 || len(tab.peers) != 2 || len(tab.outers) != 2 {
+	if len(refused) != 2 || len(tab.peers) != 3 || len(tab.outers) != 3 {
 		t.Fatalf("%d refused, %d peers, %d outer addresses", len(refused), len(tab.peers), len(tab.outers))
 	}
 	for i, p := range tab.peers {

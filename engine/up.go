@@ -85,8 +85,8 @@ func (u *up) packet(pk *tunnel.Packet) {
 	}
 	o := encap.Offload(pk.Offload)
 	p := u.t.lookup(h.Dst(pk.Data))
-	if p == nil {
-		u.noRoute(pk.Data, &h, &o)
+	if p == nil || p.port == noPort {
+		u.noRoute(p, pk.Data, &h, &o)
 		return
 	}
 	if limit := int(p.path.inner.Load()); limit > 0 && encap.PacketSize(pk.Data, &h, &o) > limit {

@@ -11,9 +11,10 @@ import (
 // owner may write to: room for an encapsulation header.
 const Headroom = 64
 
-// A batch ends with the first superpacket: it is worth a system call of its
-// own, its bytes are still in the nearest cache, and the far end can begin
-// with it. Small packets are gathered, which is what draining is for.
+// A batch ends once it holds batchFull bytes, which one large superpacket does:
+// it is worth a system call of its own, its bytes are still in the nearest
+// cache, and the far end can begin with it. Small packets are gathered, which
+// is what draining is for.
 const (
 	maxPacket    = 65535
 	batchFull    = 48 << 10 // bytes after which no more is read

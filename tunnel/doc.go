@@ -27,8 +27,8 @@
 // empty it yields the processor a few times before it sleeps in ppoll: what a
 // yield costs is little, what a wake-up costs is tens of microseconds, and
 // under load the next packet is usually already on its way. Each sleep also
-// waits for the [Stopper], so that closing is prompt and certain. Only calls
-// that cannot block are made without telling Go's scheduler.
+// waits for the [Stopper], so that closing is prompt and certain. Only the
+// yield and calls that cannot block are made without telling Go's scheduler.
 //
 // # Capabilities
 //

@@ -18,7 +18,9 @@ type Received struct {
 }
 
 const (
-	inboxMessages = 64
+	// Where the wire brings single datagrams, one superpacket arrives as 45 of
+	// them; 256 let several be joined whole.
+	inboxMessages = 256
 	inboxBytes    = 65536 // a run of UDP_GRO, or the largest datagram
 	// A stride that is not a multiple of 4 KiB keeps the beginnings of the
 	// buffers, which is all that small datagrams touch, out of each other's
@@ -35,6 +37,7 @@ type Inbox struct {
 	iovs     []unix.Iovec
 	names    [][unix.SizeofSockaddrInet6]byte
 	ctls     [][controlLen]byte
+	used     int // headers that the kernel wrote to last time
 }
 
 // NewInbox allocates an Inbox. Its memory is touched only as far as messages
@@ -47,6 +50,7 @@ func NewInbox() *Inbox {
 		iovs:     make([]unix.Iovec, inboxMessages),
 		names:    make([][unix.SizeofSockaddrInet6]byte, inboxMessages),
 		ctls:     make([][controlLen]byte, inboxMessages),
+		used:     inboxMessages,
 	}
 	for i := range b.hdrs {
 		b.iovs[i].Base = &b.buf[i*inboxStride]
@@ -91,28 +95,30 @@ func (p *Port) Recv(b *Inbox) error {
 
 func (p *Port) recv(b *Inbox) (int, unix.Errno) {
 	if !p.Features().Has(Mmsg) {
-		b.reset(1)
+		b.reset()
 		n, _, e := unix.RawSyscall(unix.SYS_RECVMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&b.hdrs[0].hdr)), unix.MSG_DONTWAIT)
 		if e != 0 {
 			return 0, e
 		}
-		b.hdrs[0].len = uint32(n)
+		b.hdrs[0].len, b.used = uint32(n), 1
 		return 1, 0
 	}
-	b.reset(inboxMessages)
+	b.reset()
 	n, _, e := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&b.hdrs[0])), inboxMessages, unix.MSG_DONTWAIT, 0, 0)
 	if e != 0 {
 		return 0, e
 	}
-	return int(n), 0
+	b.used = int(n)
+	return b.used, 0
 }
 
-// reset gives the first n headers back the lengths that the kernel overwrote.
-func (b *Inbox) reset(n int) {
-	for i := range b.hdrs[:n] {
+// reset gives the headers back the lengths that the kernel overwrote.
+func (b *Inbox) reset() {
+	for i := range b.hdrs[:b.used] {
 		b.hdrs[i].hdr.Namelen = unix.SizeofSockaddrInet6
 		b.hdrs[i].hdr.SetControllen(controlLen)
 	}
+	b.used = 0
 }
 
 // collect makes Messages of the first n headers.

@@ -31,10 +31,12 @@ func (p *Port) probe(allow Feature) {
 	p.features.Store(uint32(f))
 }
 
-// haveMmsg asks for the system call with an empty vector.
+// haveMmsg makes both system calls with an empty vector. A sandbox may refuse
+// either with an error of its own choice.
 func haveMmsg(fd int) bool {
-	_, _, e := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), 0, 0, 0, 0, 0)
-	return e != unix.ENOSYS
+	_, _, send := unix.RawSyscall6(unix.SYS_SENDMMSG, uintptr(fd), 0, 0, 0, 0, 0)
+	_, _, recv := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
+	return send == 0 && recv == 0
 }
 
 // probeRun sends runs to itself over the loopback interface and returns how

@@ -16,6 +16,7 @@ type Message struct {
 	Count  int   // datagrams
 	Bytes  int   // sum of Pieces
 	Err    error // set by Send: why the kernel refused it; nil when it was sent
+	Lost   int   // set by Send: how many of its datagrams were refused
 }
 
 // MaxDatagram is the largest UDP payload that fits an IPv4 packet, in bytes.
@@ -77,7 +78,7 @@ func (p *Port) sendBatch(out *Outbox, msgs []Message) (refused int, err error) {
 	for i := 0; i < len(msgs); {
 		n, e := p.syscall(out, i, len(msgs))
 		for j := i; j < i+n; j++ {
-			msgs[j].Err = nil
+			msgs[j].Err, msgs[j].Lost = nil, 0
 		}
 		i += n
 		switch e {
@@ -89,10 +90,11 @@ func (p *Port) sendBatch(out *Outbox, msgs []Message) (refused int, err error) {
 			}
 			continue
 		}
-		if msgs[i].Err = p.refusedOne(out, &msgs[i], e); msgs[i].Err != nil {
-			if msgs[i].Err == ErrClosed {
-				return refused, ErrClosed
-			}
+		msgs[i].Lost, msgs[i].Err = p.refusedOne(out, &msgs[i], e)
+		if msgs[i].Err == ErrClosed {
+			return refused, ErrClosed
+		}
+		if msgs[i].Err != nil {
 			refused++
 		}
 		out.fill(msgs) // refusedOne used the arrays for its own
@@ -144,24 +146,24 @@ func (s *Outbox) fill(msgs []Message) {
 
 // refusedOne decides what a refused message means. A run may have been refused
 // because it is a run: then its datagrams are sent one by one, and if they go
-// through, GSO is switched off for good. It returns the reason when nothing of
-// the message could be sent.
-func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) error {
+// through, GSO is switched off for good. It returns how many datagrams could
+// not be sent, and why.
+func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) (lost int, err error) {
 	if m.Count == 1 || (e != unix.EIO && e != unix.EINVAL && e != unix.EMSGSIZE) {
-		return e
+		return m.Count, e
 	}
-	err := p.sendSingly(out, m)
+	lost, err = p.sendSingly(out, m)
 	if err == nil && e != unix.EMSGSIZE {
 		if old := p.features.And(^uint32(GSO)); Feature(old).Has(GSO) && p.onDemote != nil {
 			p.onDemote(GSO, os.NewSyscallError("sendmsg with UDP_SEGMENT", e))
 		}
 	}
-	return err
+	return lost, err
 }
 
-// sendSingly sends the datagrams of a run without UDP_SEGMENT and returns the
-// error of the last that did not go.
-func (p *Port) sendSingly(out *Outbox, m *Message) (err error) {
+// sendSingly sends the datagrams of a run without UDP_SEGMENT and returns how
+// many did not go, and the error of the last of them.
+func (p *Port) sendSingly(out *Outbox, m *Message) (lost int, err error) {
 	one := Message{To: m.To, Count: 1}
 	pieces := m.Pieces
 	for len(pieces) > 0 {
@@ -172,12 +174,12 @@ func (p *Port) sendSingly(out *Outbox, m *Message) (err error) {
 		}
 		one.Pieces, pieces = pieces[:n], pieces[n:]
 		if e := p.sendOne(out, &one); e == ErrClosed {
-			return e
+			return lost, e
 		} else if e != nil {
-			err = e
+			lost, err = lost+1, e
 		}
 	}
-	return err
+	return lost, err
 }
 
 func (p *Port) sendOne(out *Outbox, m *Message) error {

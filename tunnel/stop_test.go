@@ -100,7 +100,7 @@ func testStopSend(t *testing.T) {
 		}
 	}
 	m := runs(NewAddr(to), train(0, 3, 1000, 1000), 3)[0]
-	if err := p.refusedOne(NewOutbox(), &m, unix.EINVAL); err != ErrClosed {
+	if _, err := p.refusedOne(NewOutbox(), &m, unix.EINVAL); err != ErrClosed {
 		t.Errorf("Send of a run that was refused: %v", err)
 	}
 }

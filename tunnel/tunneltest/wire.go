@@ -72,11 +72,13 @@ func (p *Port) Send(_ *tunnel.Outbox, msgs []tunnel.Message) (refused int, err e
 	for i := range msgs {
 		m := &msgs[i]
 		p.check(m)
-		if m.Err = nil; p.Refuse != nil {
-			m.Err = p.Refuse(m)
+		if m.Err, m.Lost = nil, 0; p.Refuse != nil {
+			if m.Err = p.Refuse(m); m.Err != nil {
+				m.Lost = m.Count
+			}
 		}
 		if p.Limit > 0 && m.Size > p.Limit && m.Err == nil {
-			m.Err = unix.EMSGSIZE
+			m.Err, m.Lost = unix.EMSGSIZE, m.Count
 			p.tail(m)
 		}
 		if m.Err != nil {
@@ -92,6 +94,7 @@ func (p *Port) Send(_ *tunnel.Outbox, msgs []tunnel.Message) (refused int, err e
 func (p *Port) tail(m *tunnel.Message) {
 	data := bytes.Join(m.Pieces, nil)[(m.Count-1)*m.Size:]
 	if len(data) <= p.Limit {
+		m.Lost--
 		p.wire.deliver(p.local, m.To.AddrPort(), data, len(data))
 	}
 }
