@@ -127,7 +127,7 @@ bench-micro: ## Go benchmarks, with allocations; BENCHFLAGS
 
 .PHONY: bench-perf
 bench-perf: build ## the perf harness: labs, medians, tables and plots; PERF_FLAGS
-	go build -o bin/perf ./perf && bin/perf $(PERF_FLAGS)
+	go build -ldflags '-X main.revision=$(VERSION)' -o bin/perf ./perf && bin/perf $(PERF_FLAGS)
 
 .PHONY: demo
 demo: build ## two nodes on this machine: ping, a gigabyte, a table

@@ -126,8 +126,14 @@ func (n *Node) watchUnderlay(ctx context.Context, under iface.Underlay) error {
 		n.log.Warn("underlay interface is not watched", "iface", under.Name, "err", err)
 		return nil
 	}
-	held := true
+	held, asked := true, ""
 	for s := range states {
+		if s.Err == nil {
+			asked = ""
+		} else if s.Err.Error() != asked {
+			asked = s.Err.Error()
+			n.log.Warn("underlay interface could not be asked", "iface", under.Name, "err", s.Err)
+		}
 		holds := s.Holds(under) && s.Up
 		if holds == held {
 			continue
@@ -141,6 +147,9 @@ func (n *Node) watchUnderlay(ctx context.Context, under iface.Underlay) error {
 		n.fail(cause)
 		n.log.Error("underlay interface has changed; restart weft if it stays so", "iface", under.Name,
 			"present", s.Present, "up", s.Up, "mtu", s.MTU, "addr", s.Addr, "addr6", s.Addr6)
+	}
+	if ctx.Err() == nil {
+		n.log.Error("underlay interface is no longer watched", "iface", under.Name)
 	}
 	return nil
 }

@@ -173,7 +173,8 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 		return fmt.Errorf("kernel routes: %w", err)
 	}
 	defer routes.Close()
-	rules, err := masq.New(masq.Options{NFTables: cfg.EnableNFTables, Log: n.log, Resync: n.opt.RulesResync})
+	rules, err := masq.New(masq.Options{NFTables: cfg.EnableNFTables,
+		NoNFT: !n.allow.Has(tunnel.NFT), NoIPTables: !n.allow.Has(tunnel.IPTables), Log: n.log, Resync: n.opt.RulesResync})
 	if err != nil {
 		return fmt.Errorf("traffic rules: %w", err)
 	}

@@ -39,23 +39,29 @@ func environment() (report.Environment, error) {
 	}, nil
 }
 
-// commit is the revision that the program was built from, as the Go tool
-// noted it; "" when it was built without version control.
+// revision is the version of the source, stamped by make.
+var revision string
+
+// commit is the revision that the program was built from, as make stamped it
+// or the Go tool noted it; "" when neither did.
 func commit() string {
+	if revision != "" {
+		return revision
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return ""
 	}
-	var revision, dirty string
+	var noted, dirty string
 	for _, s := range info.Settings {
 		switch {
 		case s.Key == "vcs.revision":
-			revision = s.Value
+			noted = s.Value
 		case s.Key == "vcs.modified" && s.Value == "true":
 			dirty = "+changes"
 		}
 	}
-	return revision + dirty
+	return noted + dirty
 }
 
 // cpuModel reads the model's name from /proc/cpuinfo. Architectures name it

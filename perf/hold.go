@@ -18,7 +18,7 @@ func hold(ctx context.Context, o *options) (err error) {
 			defer func() { err = errors.Join(err, b.close()) }()
 			fmt.Fprintf(o.logging, "%s over %s, MTU %d:\n", spec.Name, wire, b.plane.MTU())
 			for _, h := range b.lab.Hosts {
-				fmt.Fprintf(o.logging, "\thost %s %v\tpod %s %v\n", h.Name, h.Addr, h.Pod.Name, h.PodAddr())
+				fmt.Fprintf(o.logging, "\thost %s %v\tpod %s %v\n", h.Name(), h.Addr, h.Pod.Name(), h.PodAddr())
 			}
 		}
 	}

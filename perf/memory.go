@@ -62,7 +62,7 @@ func measureMemory(ctx context.Context, o plane.Options, leases int) (_ *report.
 	// The other nodes have addresses beyond the other host, so that weft
 	// finds a route to each of them.
 	host, router := l.Hosts[0], l.Hosts[1]
-	if err := host.Net.RouteAdd(&netlink.Route{Gw: router.Addr.AsSlice()}); err != nil {
+	if err := host.Netlink().RouteAdd(&netlink.Route{Gw: router.Addr.AsSlice()}); err != nil {
 		return nil, fmt.Errorf("default route: %w", err)
 	}
 	dir := filepath.Join(l.Dir, "leases")

@@ -86,13 +86,13 @@ func (b *bench) readNetwork(r *reading) error {
 				return err
 			}
 		}
-		device, err := h.Net.LinkByName(b.plane.Device())
+		device, err := h.Netlink().LinkByName(b.plane.Device())
 		if err != nil {
-			return fmt.Errorf("device %s in %s: %w", b.plane.Device(), h.Name, err)
+			return fmt.Errorf("device %s in %s: %w", b.plane.Device(), h.Name(), err)
 		}
 		r.dropped += device.Attrs().Statistics.TxDropped
 	}
-	wire, err := b.lab.Hosts[client].Net.LinkByName(lab.Underlay)
+	wire, err := b.lab.Hosts[client].Netlink().LinkByName(lab.Underlay)
 	if err != nil {
 		return err
 	}

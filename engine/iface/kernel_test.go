@@ -4,15 +4,15 @@ import (
 	"context"
 	"errors"
 	"net"
-	"runtime"
+	"os"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
+	"weft/engine/internal/nstest"
 	"weft/engine/route/rtmon"
 )
 
@@ -20,28 +20,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds how long a test waits for an event before it fails.
 const patience = 20 * time.Second
-
-// namespace puts the test's thread into a network namespace of its own.
-func namespace(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	old, err := netns.Get()
-	must(t, err)
-	ns, err := netns.New()
-	if errors.Is(err, unix.EPERM) {
-		old.Close()
-		runtime.UnlockOSThread()
-		t.Skip("needs a network namespace: run as root, or the test binary under unshare -Urn")
-	}
-	must(t, err)
-	t.Cleanup(func() {
-		if netns.Set(old) == nil { // otherwise the thread ends with the test
-			runtime.UnlockOSThread()
-		}
-		ns.Close()
-		old.Close()
-	})
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -87,7 +65,7 @@ func defaultRoute(t *testing.T, r netlink.Route) {
 }
 
 func TestSelect(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	a := device(t, "eth0", "192.0.2.1/24", "fd00:50::1/64")
 	b := device(t, "eth1", "198.51.100.1/24")
 	via := func(l netlink.Link, s string) *netlink.NexthopInfo {
@@ -161,7 +139,7 @@ func next(t *testing.T, ch <-chan State, what string, cond func(State) bool) {
 }
 
 func TestWatch(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	l := device(t, "eth0", "192.0.2.1/24", "fd00:50::1/64")
 	other := device(t, "eth1")
 	u, err := Select(Options{Iface: []string{"eth0"}}, true, true)
@@ -191,6 +169,31 @@ func TestWatch(t *testing.T) {
 
 	cancel()
 	for range ch {
+	}
+}
+
+// A watch that can hear nothing more says so with its last state.
+func TestWatchEndsWithReason(t *testing.T) {
+	nstest.Enter(t)
+	device(t, "eth0", "192.0.2.1/24")
+	u, err := Select(Options{Iface: []string{"eth0"}}, true, false)
+	must(t, err)
+	k, err := openKernel()
+	must(t, err)
+	defer k.close()
+	mon, err := rtmon.Open(rtmon.Links | rtmon.Addrs)
+	must(t, err)
+	must(t, mon.Close())
+	ch := make(chan State, 1)
+	watch(t.Context(), k, mon, u, ch)
+	if s := <-ch; !errors.Is(s.Err, os.ErrClosed) || !s.Holds(u) {
+		t.Errorf("last state %+v, want the one before with an error", s)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	watch(ctx, k, mon, u, ch)
+	if s := <-ch; s.Err != nil {
+		t.Errorf("the end of the context is no error: %v", s.Err)
 	}
 }
 

@@ -3,6 +3,7 @@ package iface
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"weft/engine/route/rtmon"
@@ -16,7 +17,7 @@ type State struct {
 	MTU     int   // bytes
 	Addr    bool  // Underlay.Addr is an address of this host
 	Addr6   bool  // likewise Underlay.Addr6
-	Err     error // why the kernel could not be asked; the rest is then as last known
+	Err     error // why the kernel could not be asked or heard; the rest is then as last known
 }
 
 // Holds reports whether s is what u was chosen for. If not, it is time for
@@ -29,7 +30,8 @@ func (s State) Holds(u Underlay) bool {
 // Watch delivers the state of u, first as it is now and then whenever it has
 // changed, in the network namespace of the calling thread. A receiver that is
 // slow gets the latest state only. The channel is closed when ctx ends, or
-// when the kernel's events can no longer be had.
+// when the kernel's events can no longer be had: the last state then says why
+// in Err.
 func Watch(ctx context.Context, u Underlay) (<-chan State, error) {
 	k, err := openKernel()
 	if err != nil {
@@ -62,7 +64,11 @@ func watch(ctx context.Context, k *kernel, mon *rtmon.Monitor, u Underlay, ch ch
 			publish(ch, now)
 		}
 		last = now
-		if !await(ctx, mon, u, last.Index) {
+		if err := await(ctx, mon, u, last.Index); err != nil {
+			if ctx.Err() == nil {
+				last.Err = fmt.Errorf("changes of %s can no longer be heard: %w", u.Name, err)
+				publish(ch, last)
+			}
 			return
 		}
 	}
@@ -78,18 +84,19 @@ func publish(ch chan State, s State) {
 	ch <- s
 }
 
-// await waits for an event that may concern u, and reports whether to go on.
-func await(ctx context.Context, mon *rtmon.Monitor, u Underlay, index int) bool {
+// await waits for an event that may concern u. After an error there will be no
+// more of them.
+func await(ctx context.Context, mon *rtmon.Monitor, u Underlay, index int) error {
 	for {
 		events, err := mon.Next(ctx)
 		if errors.Is(err, rtmon.ErrLost) {
-			return true
+			return nil
 		}
 		if err != nil {
-			return false
+			return err
 		}
 		if slices.ContainsFunc(events, func(ev rtmon.Event) bool { return concerns(ev, u, index) }) {
-			return true
+			return nil
 		}
 	}
 }

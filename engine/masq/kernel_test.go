@@ -264,13 +264,16 @@ func TestModeSwitch(t *testing.T) {
 	})
 }
 
-// A switched-off capability gives way to the other.
-func TestWeftDisable(t *testing.T) {
+// A place that is switched off gives way to the other, and keeps what it holds.
+func TestSwitchedOff(t *testing.T) {
 	inNamespaces(t, func(t *testing.T) {
-		t.Setenv("WEFT_DISABLE", "nft")
-		newManager(t, Options{NFTables: true}, "iptables")
-		t.Setenv("WEFT_DISABLE", "iptables")
-		newManager(t, Options{}, "nftables")
+		xt := newManager(t, Options{NFTables: true, NoNFT: true}, "iptables")
+		nft := newManager(t, Options{NoIPTables: true}, "nftables")
+		must(t, xt.Apply(t.Context(), dual()))
+		must(t, nft.Apply(t.Context(), dual()))
+		holds(t, xt.use, dual())
+		must(t, xt.Apply(t.Context(), dual()))
+		holds(t, nft.use, dual())
 	})
 }
 

@@ -14,24 +14,29 @@ import (
 // leftovers returns the places other than the one in use in which flanneld, or
 // weft in another mode, may have left rules. There are three in all: our
 // tables in nf_tables, iptables chains in nf_tables, and iptables chains in
-// the older ip_tables.
-func leftovers(ctx context.Context, use place) []place {
+// the older ip_tables. Those that o switches off are left alone.
+func leftovers(ctx context.Context, use place, o Options) []place {
 	x, usesXT := use.(*xtables)
 	var others []place
-	if _, err := openNFT(ctx); err == nil { // else nf_tables holds nothing we could remove
+	if !o.NoNFT && nftWorks(ctx) { // else nf_tables holds nothing we could remove
 		if usesXT {
 			others = append(others, nftPlace{})
 		}
-		if !usesXT || x.legacy {
+		if (!usesXT || x.legacy) && !o.NoIPTables {
 			others = append(others, xtInNFT{})
 		}
 	}
-	if (!usesXT || !x.legacy) && legacyInUse() {
+	if (!usesXT || !x.legacy) && !o.NoIPTables && legacyInUse() {
 		if p := openLegacy(ctx); p != nil {
 			others = append(others, p)
 		}
 	}
 	return others
+}
+
+func nftWorks(ctx context.Context) bool {
+	_, err := openNFT(ctx)
+	return err == nil
 }
 
 // legacyInUse reports whether ip_tables holds a table with chains of ours in

@@ -174,9 +174,8 @@ func TestNegativeResyncIsAnError(t *testing.T) {
 }
 
 func TestNowhereToWriteIsAWarning(t *testing.T) {
-	t.Setenv("WEFT_DISABLE", "uso, nft,iptables")
 	var log bytes.Buffer
-	m, err := New(Options{NFTables: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	m, err := New(Options{NFTables: true, NoNFT: true, NoIPTables: true, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,8 +34,9 @@
 // whose policy is DROP (Docker sets it). So on a host that has iptables, the
 // accepts belong there unless the configuration says otherwise.
 //
-// The environment variable WEFT_DISABLE, a comma list, may hold "nft" or
-// "iptables"; what it names is neither written nor cleaned.
+// Either can be switched off (Options.NoNFT, NoIPTables), as an operator may
+// wish for where one of them works in name only. What is switched off is
+// neither written nor cleaned.
 //
 // # Decisions
 //
@@ -66,9 +67,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -76,9 +75,11 @@ import (
 
 // Options says how rules are written.
 type Options struct {
-	NFTables bool          // EnableNFTables: use flannel's nftables tables, not the iptables chains
-	Log      *slog.Logger  // nil: slog.Default
-	Resync   time.Duration // how often Run checks the rules; 0: 5 s; negative: an error
+	NFTables   bool          // EnableNFTables: use flannel's nftables tables, not the iptables chains
+	NoNFT      bool          // nftables is switched off: nothing in it is touched
+	NoIPTables bool          // iptables is switched off: its chains are not touched, its programs not run
+	Log        *slog.Logger  // nil: slog.Default
+	Resync     time.Duration // how often Run checks the rules; 0: 5 s; negative: an error
 }
 
 // A place is somewhere in the kernel where rules can be written.
@@ -129,28 +130,36 @@ func New(o Options) (*Manager, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	m.choose(ctx, o.NFTables)
+	m.choose(ctx, o)
 	return m, nil
 }
 
+// errOff is why a place that is switched off is not used.
+var errOff = errors.New("switched off")
+
 // choose opens the first place that works, in the order of preference.
-func (m *Manager) choose(ctx context.Context, preferNFT bool) {
+func (m *Manager) choose(ctx context.Context, o Options) {
 	type candidate struct {
 		name string
+		off  bool
 		open func(context.Context) (place, error)
 	}
-	order := []candidate{{"iptables", openXtables}, {"nftables", openNFT}}
-	if preferNFT {
+	order := []candidate{{"iptables", o.NoIPTables, openXtables}, {"nftables", o.NoNFT, openNFT}}
+	if o.NFTables {
 		slices.Reverse(order)
 	}
 	var failed error
 	for _, c := range order {
-		p, err := c.open(ctx)
+		var p place
+		err := errOff
+		if !c.off {
+			p, err = c.open(ctx)
+		}
 		if err != nil {
 			failed = errors.Join(failed, fmt.Errorf("%s: %w", c.name, err))
 			continue
 		}
-		m.use, m.others = p, leftovers(ctx, p)
+		m.use, m.others = p, leftovers(ctx, p, o)
 		if failed != nil {
 			m.log.Warn("traffic rules are not written where asked for", "asked", order[0].name, "used", c.name, "err", failed)
 		}
@@ -212,14 +221,4 @@ func (m *Manager) clearOthers(ctx context.Context) {
 // their connections; labs and tests clean up.
 func (m *Manager) Remove(ctx context.Context) error {
 	return m.Apply(ctx, Rules{})
-}
-
-// disabled reports whether WEFT_DISABLE switches a capability off.
-func disabled(capability string) bool {
-	for c := range strings.SplitSeq(os.Getenv("WEFT_DISABLE"), ",") {
-		if strings.TrimSpace(c) == capability {
-			return true
-		}
-	}
-	return false
 }

@@ -3,7 +3,6 @@ package masq
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -29,9 +28,6 @@ type nftChain struct {
 // ends by deleting its own table, so that the kernel checks it and keeps
 // nothing.
 func openNFT(context.Context) (place, error) {
-	if disabled("nft") {
-		return nil, errors.New("switched off by WEFT_DISABLE")
-	}
 	c, err := dialNFT()
 	if err != nil {
 		return nil, err

@@ -35,9 +35,6 @@ func openXtables(ctx context.Context) (place, error) {
 }
 
 func openXtablesNamed(ctx context.Context, prefix string) (place, error) {
-	if disabled("iptables") {
-		return nil, errors.New("switched off by WEFT_DISABLE")
-	}
 	ipt, err := iptables.New(iptables.Path(prefix), iptables.Timeout(10))
 	if err != nil {
 		return nil, err

@@ -8,13 +8,15 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"weft/engine/internal/nstest"
 )
 
 // What this package assumes of the kernel: a packet from the tunnel with one
 // of the host's own addresses as its source is dropped, and accept_local
 // changes that.
 func TestKernelAcceptLocal(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	if _, err := os.Stat("/dev/net/tun"); err != nil {
 		t.Skip("needs /dev/net/tun")
 	}

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
 
@@ -25,32 +24,6 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // patience bounds how long a test waits for an event before it fails.
 const patience = 20 * time.Second
-
-// namespace puts the test's thread into a network namespace of its own.
-func namespace(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	old, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.New()
-	if errors.Is(err, unix.EPERM) {
-		old.Close()
-		runtime.UnlockOSThread()
-		t.Skip("needs a network namespace: run as root, or the test binary under unshare -Urn")
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := netns.Set(old); err == nil { // otherwise the thread ends with the test
-			runtime.UnlockOSThread()
-		}
-		ns.Close()
-		old.Close()
-	})
-}
 
 // device makes a link (a bridge, which every kernel that runs pods has), up if
 // addresses are given.

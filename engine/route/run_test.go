@@ -7,6 +7,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"weft/engine/internal/nstest"
 	"weft/engine/route/rtmon"
 )
 
@@ -44,7 +45,7 @@ func TestRunRepairs(t *testing.T) {
 		{"MTU too small for IPv6", func(l netlink.Link) error { return netlink.LinkSetMTU(l, 600) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			namespace(t)
+			nstest.Enter(t)
 			link := device(t, "flannel0")
 			r := reconciler(t, nil)
 			must(t, r.Set(t.Context(), dual()))
@@ -62,7 +63,7 @@ func TestRunRepairs(t *testing.T) {
 }
 
 func TestRunLeavesOthersAlone(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	link := device(t, "flannel0")
 	eth := device(t, "eth0", "192.0.2.1/24")
 	var log strings.Builder
@@ -84,7 +85,7 @@ func TestRunLeavesOthersAlone(t *testing.T) {
 }
 
 func TestRepairIsLoggedOnce(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	device(t, "flannel0")
 	var log strings.Builder
 	r := reconciler(t, &log)
@@ -100,7 +101,7 @@ func TestRepairIsLoggedOnce(t *testing.T) {
 
 // The full check sees what no event tells.
 func TestFullCheckRepairsSysctl(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	index := device(t, "flannel0").Attrs().Index
 	r := reconciler(t, nil)
 	must(t, r.Set(t.Context(), udp()))
@@ -112,7 +113,7 @@ func TestFullCheckRepairsSysctl(t *testing.T) {
 }
 
 func TestLinkLost(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	link := device(t, "flannel0")
 	r := reconciler(t, nil)
 	calls := make(chan struct{}, 8)
@@ -144,7 +145,7 @@ func TestLinkLost(t *testing.T) {
 // A device that is replaced faster than anyone looks is still lost: the
 // descriptor of the old one is dead.
 func TestLinkReplacedAtOnce(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	link := device(t, "flannel0")
 	r := reconciler(t, nil)
 	calls := 0
@@ -161,7 +162,7 @@ func TestLinkReplacedAtOnce(t *testing.T) {
 
 // An underlay device that goes takes its routes along silently.
 func TestRunRestoresRoutesOfAnotherLink(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	device(t, "flannel0")
 	eth := device(t, "eth0", "192.0.2.1/24")
 	d := udp()
@@ -175,7 +176,7 @@ func TestRunRestoresRoutesOfAnotherLink(t *testing.T) {
 }
 
 func TestCloseEndsRun(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	r, err := New(nil)
 	must(t, err)
 	done := make(chan error, 1)
@@ -192,7 +193,7 @@ func settledRepairs(r *Reconciler) uint64 {
 }
 
 func TestConcerns(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	device(t, "other", "192.0.2.1/24")
 	index := device(t, "flannel0").Attrs().Index
 	r := reconciler(t, nil)

@@ -12,11 +12,12 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"weft/engine/internal/nstest"
 	"weft/engine/route/rtmon"
 )
 
 func TestSetMakesItTrue(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	device(t, "flannel0")
 	r := reconciler(t, nil)
 	must(t, r.Set(t.Context(), dual()))
@@ -63,7 +64,7 @@ func TestSetMakesItTrue(t *testing.T) {
 
 // A second Set, and the first one of a restarted process, must change nothing.
 func TestSetIsIdempotent(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	device(t, "flannel0")
 	must(t, reconciler(t, nil).Set(t.Context(), dual()))
 
@@ -95,7 +96,7 @@ func TestSetIsIdempotent(t *testing.T) {
 }
 
 func TestSetRemovesOnlyOurs(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	eth := device(t, "eth0", "192.0.2.1/24", "10.1.0.1/16")
 	device(t, "flannel0")
 	old := udp()
@@ -119,7 +120,7 @@ func TestSetRemovesOnlyOurs(t *testing.T) {
 }
 
 func TestSetLeavesOthersTheirPlace(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	device(t, "flannel0")
 	device(t, "cni0", "10.5.1.1/24")
 	eth := device(t, "eth0", "192.0.2.1/24")
@@ -151,7 +152,7 @@ func TestSetLeavesOthersTheirPlace(t *testing.T) {
 }
 
 func TestSetReplacesStockRoute(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	eth := device(t, "eth0", "192.0.2.1/24", "fd00:50::1/64")
 	device(t, "flannel0")
 	d := udp()
@@ -173,7 +174,7 @@ func TestSetReplacesStockRoute(t *testing.T) {
 
 // Docker turns IPv6 off for devices to come unless told otherwise.
 func TestSetWhereIPv6IsOff(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	must(t, os.WriteFile("/proc/sys/net/ipv6/conf/default/disable_ipv6", []byte("1"), 0o644))
 	device(t, "flannel0")
 	must(t, reconciler(t, nil).Set(t.Context(), udp()))
@@ -184,7 +185,7 @@ func TestSetWhereIPv6IsOff(t *testing.T) {
 }
 
 func TestSetErrors(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	r := reconciler(t, nil)
 	if err := r.Set(t.Context(), udp()); err == nil || !strings.Contains(err.Error(), "link flannel0") {
 		t.Errorf("missing link: %v", err)
@@ -211,7 +212,7 @@ func TestSetErrors(t *testing.T) {
 
 // In most containers /proc/sys is read-only; rtnetlink has another way.
 func TestAcceptLocalWithoutProcSys(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	index := device(t, "flannel0").Attrs().Index
 	root := t.TempDir()
 	name := acceptLocal("flannel0")

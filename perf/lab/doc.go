@@ -26,8 +26,10 @@
 // joining is done by the processor, as on a network card without offloads.
 // Both are worth knowing; neither stands for the other.
 //
-// Namespaces carry names, so that one can look into them with ip netns exec
-// while a benchmark runs. A name holds the process id and start time of the
-// run, by which [RemoveLeftovers] knows the ones whose run was killed. All
-// processes that a lab starts die with the process that started them.
+// The namespaces are those of weft's own lab, made by package
+// [weft/cmd/weft/lab/space]: all processes that are started in one die with
+// it, or with the process that made it. This package adds names, so that one
+// can look into a namespace with ip netns exec while a benchmark runs. A name
+// is a mount, which outlives us; it holds the process id and start time of the
+// run, by which [RemoveLeftovers] knows the ones whose run was killed.
 package lab

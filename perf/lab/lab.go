@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
+
+	"weft/cmd/weft/lab/space"
 )
 
 // UnderlayMTU is the MTU of the wire between the hosts, in bytes.
@@ -79,12 +81,12 @@ func (l *Lab) lay() error {
 // addHost makes host i: a forwarding namespace without a wire and without pods.
 func (l *Lab) addHost(i int) error {
 	letter := string(rune('a' + i))
-	space, err := newSpace(l.tag + "-h" + letter)
+	ns, err := newSpace(l.tag + "-h" + letter)
 	if err != nil {
 		return err
 	}
 	h := &Host{
-		Space:  space,
+		Space:  ns,
 		Addr:   netip.AddrFrom4([4]byte{192, 168, 50, byte(1 + i)}),
 		Subnet: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 5, byte(1 + i), 0}), 24),
 		Dir:    filepath.Join(l.Dir, letter),
@@ -94,10 +96,10 @@ func (l *Lab) addHost(i int) error {
 		return err
 	}
 	for _, s := range []struct{ key, value string }{
-		{"net/ipv4/conf/all/rp_filter", "0"},
-		{"net/ipv4/conf/default/rp_filter", "0"},
-		{"net/ipv4/ip_forward", "1"},
-		{"net/ipv6/conf/all/forwarding", "1"},
+		{"net.ipv4.conf.all.rp_filter", "0"},
+		{"net.ipv4.conf.default.rp_filter", "0"},
+		{"net.ipv4.ip_forward", "1"},
+		{"net.ipv6.conf.all.forwarding", "1"},
 	} {
 		if err := h.Sysctl(s.key, s.value); err != nil {
 			return err
@@ -114,14 +116,14 @@ func (l *Lab) addWire() error {
 	}
 	for _, h := range l.Hosts {
 		if l.Wire == WireLike {
-			if err := h.SetFeatures(Underlay, offloads, false); err != nil {
+			if err := h.SetFeatures(Underlay, false, space.Wire...); err != nil {
 				return err
 			}
 		}
-		if err := h.up(Underlay); err != nil {
+		if err := h.Up(Underlay); err != nil {
 			return err
 		}
-		if err := h.address(Underlay, h.Addr.String()+"/24"); err != nil {
+		if err := h.Addresses(Underlay, netip.PrefixFrom(h.Addr, 24)); err != nil {
 			return err
 		}
 	}
@@ -133,7 +135,7 @@ func (l *Lab) addWire() error {
 func (l *Lab) AttachPods(mtu int) error {
 	for i, h := range l.Hosts {
 		if err := l.addPod(i, h, mtu); err != nil {
-			return fmt.Errorf("pod of host %s: %w", h.Name, err)
+			return fmt.Errorf("pod of host %s: %w", h.Name(), err)
 		}
 	}
 	return nil
@@ -147,43 +149,37 @@ func (l *Lab) addPod(i int, h *Host, mtu int) error {
 	h.Pod = pod
 	bridge := &netlink.Bridge{LinkAttrs: netlink.NewLinkAttrs()}
 	bridge.Name, bridge.MTU = "cni0", mtu
-	if err := h.Net.LinkAdd(bridge); err != nil {
+	if err := h.Netlink().LinkAdd(bridge); err != nil {
 		return fmt.Errorf("bridge cni0: %w", err)
 	}
 	if err := veth(h.Space, "pod0", pod, "eth0", mtu); err != nil {
 		return err
 	}
-	port, err := h.Net.LinkByName("pod0")
-	if err != nil {
+	if err := h.Join("pod0", "cni0"); err != nil {
 		return err
-	}
-	if err := h.Net.LinkSetMaster(port, bridge); err != nil {
-		return fmt.Errorf("pod0 into cni0: %w", err)
 	}
 	bits := h.Subnet.Bits()
 	return errors.Join(
-		h.up("pod0"),
-		h.up("cni0"),
-		h.address("cni0", netip.PrefixFrom(h.gateway(), bits).String()),
-		pod.up("eth0"),
-		pod.address("eth0", netip.PrefixFrom(h.PodAddr(), bits).String()),
-		pod.Net.RouteAdd(&netlink.Route{Gw: h.gateway().AsSlice()}),
+		h.Up("pod0"),
+		h.Up("cni0"),
+		h.Addresses("cni0", netip.PrefixFrom(h.gateway(), bits)),
+		pod.Up("eth0"),
+		pod.Addresses("eth0", netip.PrefixFrom(h.PodAddr(), bits)),
+		pod.Default("eth0", h.gateway()),
 	)
 }
 
-// veth joins two namespaces by a pair of devices, which stay down.
+// veth joins two namespaces by a pair of devices of an MTU in bytes, which
+// stay down.
 func veth(a *Space, nameA string, b *Space, nameB string, mtu int) error {
-	link := netlink.NewVeth(netlink.NewLinkAttrs())
-	link.Name, link.MTU = nameA, mtu
-	link.PeerName, link.PeerMTU, link.PeerNamespace = nameB, uint32(mtu), netlink.NsFd(b.fd)
-	if err := a.Net.LinkAdd(link); err != nil {
-		return fmt.Errorf("veth %s-%s: %w", nameA, nameB, err)
+	if err := a.Veth(nameA, b.Space, nameB); err != nil {
+		return err
 	}
-	return nil
+	return errors.Join(a.MTU(nameA, mtu), b.MTU(nameB, mtu))
 }
 
-// Close removes everything that the lab laid. Processes in its namespaces
-// must have been stopped before.
+// Close removes everything that the lab laid. Processes that still run in its
+// namespaces are killed.
 func (l *Lab) Close() error {
 	var errs []error
 	for _, h := range l.Hosts {

@@ -10,8 +10,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/vishvananda/netns"
-
 	"weft/perf/meter"
 )
 
@@ -109,12 +107,11 @@ func TestOrphan(t *testing.T) {
 func TestRemoveLeftovers(t *testing.T) {
 	l := newLab(t, WireGSO) // must survive
 	dead := namePrefix + "4194305-1-1"
-	if err := onOwnThread(func() error {
-		fd, err := netns.NewNamed(dead + "-ha")
-		return errors.Join(err, fd.Close())
-	}); err != nil {
+	s, err := newSpace(dead + "-ha")
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.Close() // the name stays
 	folder := filepath.Join(os.TempDir(), dead)
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
@@ -155,7 +152,7 @@ func TestWires(t *testing.T) {
 
 func TestUnknownFeature(t *testing.T) {
 	l := newLab(t, WireGSO)
-	err := l.Hosts[0].SetFeatures(Underlay, []string{"tx-magic"}, true)
+	err := l.Hosts[0].SetFeatures(Underlay, true, "tx-magic")
 	if err == nil || !strings.Contains(err.Error(), "tx-magic") {
 		t.Errorf("error %v, want one that names the feature", err)
 	}
@@ -186,6 +183,19 @@ func TestCommandSeesItsOwnHost(t *testing.T) {
 		return strings.Join(strings.Fields(out.String()), " ")
 	}
 	host, pod := l.Hosts[1].Space, l.Hosts[1].Pod
+	named, err := os.Stat(filepath.Join(namespaceDir, host.Name()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := host.Do(func() error {
+		inside, err := os.Stat("/proc/thread-self/ns/net")
+		if err == nil && !os.SameFile(named, inside) {
+			t.Errorf("%s names another namespace", host.Name())
+		}
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
 	if got := output(host, "/bin/ls", "/sys/class/net"); got != "cni0 eth0 lo pod0" {
 		t.Errorf("devices of the host: %q", got)
 	}
@@ -201,7 +211,7 @@ func TestCommandSeesItsOwnHost(t *testing.T) {
 }
 
 func TestEnterNeedsArguments(t *testing.T) {
-	if err := Enter([]string{"alone"}); err == nil {
+	if err := Enter(nil); err == nil {
 		t.Error("no error")
 	}
 }

@@ -82,9 +82,9 @@ func (n *Node) Ready(ctx context.Context) (SubnetEnv, error) {
 		case <-tick.C:
 		case <-n.ended:
 			n.told = true
-			return SubnetEnv{}, fmt.Errorf("weft in %s ended before it was ready: %w", n.host.Name, n.failure())
+			return SubnetEnv{}, fmt.Errorf("weft in %s ended before it was ready: %w", n.host.Name(), n.failure())
 		case <-ctx.Done():
-			return SubnetEnv{}, fmt.Errorf("weft in %s: no %s after %v", n.host.Name, n.subnet, startPatience)
+			return SubnetEnv{}, fmt.Errorf("weft in %s: no %s after %v", n.host.Name(), n.subnet, startPatience)
 		}
 	}
 }
@@ -107,21 +107,21 @@ func (n *Node) Stop() error {
 		if n.told {
 			return nil
 		}
-		return fmt.Errorf("weft in %s ended early: %w", n.host.Name, n.failure())
+		return fmt.Errorf("weft in %s ended early: %w", n.host.Name(), n.failure())
 	default:
 	}
 	if err := n.cmd.Process.Signal(syscall.SIGTERM); err != nil {
-		return fmt.Errorf("stopping weft in %s: %w", n.host.Name, err)
+		return fmt.Errorf("stopping weft in %s: %w", n.host.Name(), err)
 	}
 	select {
 	case <-n.ended:
 	case <-time.After(stopPatience):
 		killed := n.cmd.Process.Kill()
 		<-n.ended
-		return errors.Join(fmt.Errorf("weft in %s ignored SIGTERM for %v", n.host.Name, stopPatience), killed)
+		return errors.Join(fmt.Errorf("weft in %s ignored SIGTERM for %v", n.host.Name(), stopPatience), killed)
 	}
 	if n.err != nil {
-		return fmt.Errorf("weft in %s: %w", n.host.Name, n.failure())
+		return fmt.Errorf("weft in %s: %w", n.host.Name(), n.failure())
 	}
 	return nil
 }

@@ -18,9 +18,9 @@ type routes struct{}
 func (*routes) Setup(_ context.Context, l *lab.Lab) error {
 	for i, h := range l.Hosts {
 		other := l.Hosts[1-i]
-		err := h.Net.RouteAdd(&netlink.Route{Dst: ipNet(other.Subnet), Gw: other.Addr.AsSlice()})
+		err := h.Netlink().RouteAdd(&netlink.Route{Dst: ipNet(other.Subnet), Gw: other.Addr.AsSlice()})
 		if err != nil {
-			return fmt.Errorf("route %v via %v in %s: %w", other.Subnet, other.Addr, h.Name, err)
+			return fmt.Errorf("route %v via %v in %s: %w", other.Subnet, other.Addr, h.Name(), err)
 		}
 	}
 	return nil

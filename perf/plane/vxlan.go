@@ -28,12 +28,12 @@ const (
 func (*kernelVXLAN) Setup(_ context.Context, l *lab.Lab) error {
 	for i, h := range l.Hosts {
 		if err := addVTEP(h, hardwareAddr(i)); err != nil {
-			return fmt.Errorf("vxlan in %s: %w", h.Name, err)
+			return fmt.Errorf("vxlan in %s: %w", h.Name(), err)
 		}
 	}
 	for i, h := range l.Hosts {
 		if err := addPeer(h, l.Hosts[1-i], hardwareAddr(1-i)); err != nil {
-			return fmt.Errorf("vxlan peer in %s: %w", h.Name, err)
+			return fmt.Errorf("vxlan peer in %s: %w", h.Name(), err)
 		}
 	}
 	return nil
@@ -47,7 +47,7 @@ func hardwareAddr(i int) net.HardwareAddr {
 
 // addVTEP makes a host's VXLAN device.
 func addVTEP(h *lab.Host, mac net.HardwareAddr) error {
-	under, err := h.Net.LinkByName(lab.Underlay)
+	under, err := h.Netlink().LinkByName(lab.Underlay)
 	if err != nil {
 		return err
 	}
@@ -57,38 +57,38 @@ func addVTEP(h *lab.Host, mac net.HardwareAddr) error {
 		LinkAttrs: attrs, VxlanId: vni, Port: vxlanPort, VtepDevIndex: under.Attrs().Index,
 		SrcAddr: h.Addr.AsSlice(), Learning: false, UDPCSum: true,
 	}
-	if err := h.Net.LinkAdd(link); err != nil {
+	if err := h.Netlink().LinkAdd(link); err != nil {
 		return fmt.Errorf("device %s: %w", vxlanDevice, err)
 	}
 	// The device bears the first address of the subnet, the one that the
 	// other host's neighbour entry and route name.
 	addr := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(h.Subnet.Masked().Addr(), 32))}
-	if err := h.Net.AddrAdd(link, addr); err != nil {
+	if err := h.Netlink().AddrAdd(link, addr); err != nil {
 		return fmt.Errorf("address %v: %w", addr, err)
 	}
-	return h.Net.LinkSetUp(link)
+	return h.Netlink().LinkSetUp(link)
 }
 
 // addPeer tells a host how to reach the other one's pods.
 func addPeer(h, other *lab.Host, mac net.HardwareAddr) error {
-	link, err := h.Net.LinkByName(vxlanDevice)
+	link, err := h.Netlink().LinkByName(vxlanDevice)
 	if err != nil {
 		return err
 	}
 	index, gateway := link.Attrs().Index, net.IP(other.Subnet.Masked().Addr().AsSlice())
-	if err := h.Net.NeighSet(&netlink.Neigh{
+	if err := h.Netlink().NeighSet(&netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_INET, State: netlink.NUD_PERMANENT,
 		Type: unix.RTN_UNICAST, IP: gateway, HardwareAddr: mac,
 	}); err != nil {
 		return fmt.Errorf("neighbour %v: %w", gateway, err)
 	}
-	if err := h.Net.NeighSet(&netlink.Neigh{
+	if err := h.Netlink().NeighSet(&netlink.Neigh{
 		LinkIndex: index, Family: unix.AF_BRIDGE, State: netlink.NUD_PERMANENT,
 		Flags: netlink.NTF_SELF, IP: other.Addr.AsSlice(), HardwareAddr: mac,
 	}); err != nil {
 		return fmt.Errorf("forwarding entry %v: %w", mac, err)
 	}
-	if err := h.Net.RouteReplace(&netlink.Route{
+	if err := h.Netlink().RouteReplace(&netlink.Route{
 		LinkIndex: index, Dst: ipNet(other.Subnet), Gw: gateway, Flags: int(netlink.FLAG_ONLINK),
 	}); err != nil {
 		return fmt.Errorf("route %v: %w", other.Subnet, err)

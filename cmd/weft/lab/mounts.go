@@ -6,7 +6,9 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -19,6 +21,8 @@ const hostsPath = "/etc/hosts"
 type hostsFile struct {
 	path string
 	base []byte // the host's own /etc/hosts
+
+	mu sync.Mutex // held while the file is written
 }
 
 // mountView gives the lab its own /proc, which matches its process ids, and
@@ -61,11 +65,13 @@ func (h *hostsFile) update(l *Lab) error {
 	if h == nil {
 		return nil
 	}
+	h.mu.Lock() // before the names are asked for, so that the last writer has the latest
+	defer h.mu.Unlock()
 	f, err := os.OpenFile(h.path, os.O_WRONLY|os.O_TRUNC, 0)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append(h.base, l.Hosts()...))
+	_, err = f.Write(slices.Concat(h.base, []byte(l.Hosts())))
 	return errors.Join(err, f.Close())
 }
 

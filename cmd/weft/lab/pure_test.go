@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"testing/fstest"
 
@@ -31,6 +32,29 @@ func TestNth(t *testing.T) {
 		if got.String() != c.want || ok != c.ok {
 			t.Errorf("nth(%s, %s, %d, %d) = %s, %v, want %s, %v", c.first, c.last, c.length, c.n, got, ok, c.want, c.ok)
 		}
+	}
+}
+
+// Two nodes that start at once both write the names.
+func TestHostsFileIsWrittenByOneAtATime(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "hosts")
+	must(t, os.WriteFile(path, nil, 0o644))
+	own := "127.0.0.1 localhost\n"
+	h := &hostsFile{path: path, base: append(make([]byte, 0, 1<<10), own...)}
+	l := &Lab{Nodes: []*Node{{Name: "n1", Underlay: netip.MustParseAddr("10.99.0.1")}}}
+	var group sync.WaitGroup
+	for range 8 {
+		group.Go(func() {
+			if err := h.update(l); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	got, err := os.ReadFile(path)
+	must(t, err)
+	if want := own + "10.99.0.1 n1.host\n"; string(got) != want {
+		t.Errorf("file holds %q, want %q", got, want)
 	}
 }
 

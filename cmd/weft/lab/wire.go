@@ -13,8 +13,8 @@ import (
 func (l *Lab) SetWire(wireLike bool) error {
 	return l.each(func(n *Node) error {
 		return errors.Join(
-			n.Host.Features("eth0", !wireLike, space.Wire...),
-			l.Switch.Features(n.Name, !wireLike, space.Wire...),
+			n.Host.SetFeatures("eth0", !wireLike, space.Wire...),
+			l.Switch.SetFeatures(n.Name, !wireLike, space.Wire...),
 		)
 	})
 }

@@ -6,13 +6,13 @@ import (
 	"errors"
 	"os"
 	"reflect"
-	"runtime"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"go.uber.org/goleak"
 	"golang.org/x/sys/unix"
+
+	"weft/engine/internal/nstest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -82,33 +82,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-func namespace(t *testing.T) {
-	t.Helper()
-	runtime.LockOSThread()
-	old, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ns, err := netns.New()
-	if err != nil {
-		old.Close()
-		runtime.UnlockOSThread()
-		if errors.Is(err, unix.EPERM) {
-			t.Skip("needs a network namespace: run as root, or the test binary under unshare -Urn")
-		}
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if netns.Set(old) == nil {
-			runtime.UnlockOSThread()
-		}
-		ns.Close()
-		old.Close()
-	})
-}
-
 func TestNext(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	m, err := Open(Links)
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +105,7 @@ func TestNext(t *testing.T) {
 
 // An ended context fails Next, and does not spoil the next one.
 func TestNextContext(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	m, err := Open(Links)
 	if err != nil {
 		t.Fatal(err)
@@ -156,7 +131,7 @@ func TestNextContext(t *testing.T) {
 
 // More events than the buffer holds are reported as a loss, not as an end.
 func TestOverflow(t *testing.T) {
-	namespace(t)
+	nstest.Enter(t)
 	m, err := Open(Links | Addrs | Routes)
 	if err != nil {
 		t.Fatal(err)

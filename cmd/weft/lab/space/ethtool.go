@@ -5,117 +5,190 @@ import (
 	"encoding/binary"
 	"fmt"
 	"runtime"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
 
-// Ethtool commands and sizes, include/uapi/linux/ethtool.h.
+// Sizes of linux/ethtool.h.
 const (
-	ethtoolGSSetInfo = 0x37
-	ethtoolGStrings  = 0x1b
-	ethtoolSFeatures = 0x3b
-	ethSSFeatures    = 4
-	ethGStringLen    = 32
+	ethSSFeatures = 4  // ETH_SS_FEATURES: the string set of the features' names
+	ethGStringLen = 32 // ETH_GSTRING_LEN, bytes
+	featureBits   = 32 // features in one block
 )
 
 // Wire names the offloads that let a veth carry superpackets whole, as no
-// real wire does. With all of them off, no frame is longer than the MTU.
+// real wire does: what ethtool -K calls tso, gso, gro and tx-udp-segmentation.
+// With all of them off, no frame is longer than the MTU.
 var Wire = []string{
 	"tx-tcp-segmentation", "tx-tcp-ecn-segmentation", "tx-tcp-mangleid-segmentation", "tx-tcp6-segmentation",
 	"tx-generic-segmentation", "tx-udp-segmentation", "rx-gro",
 }
 
-// Features switches offloads of a link on or off, by the names that
-// `ethtool -k` uses. Names that the kernel does not know are left out, for an
-// offload that does not exist is already off.
-func (s *Space) Features(link string, on bool, names ...string) error {
-	err := s.Do(func() error { return setFeatures(link, on, names) })
+// SetFeatures switches offloads of a link on or off, by the names that
+// `ethtool -k` uses. A name that the kernel does not know is an error, and so
+// is a feature that keeps its state: the link would not be what it is taken
+// for.
+func (s *Space) SetFeatures(link string, on bool, names ...string) error {
+	err := s.ethtool(link, func(e *ethtool) error { return e.switchTo(on, names) })
 	if err != nil {
 		return fmt.Errorf("%s: %s: set offloads: %w", s.name, link, err)
 	}
 	return nil
 }
 
-func setFeatures(link string, on bool, names []string) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+// Features lists the offloads of a link that are on, sorted.
+func (s *Space) Features(link string) (on []string, err error) {
+	err = s.ethtool(link, func(e *ethtool) error {
+		known, err := e.names()
+		if err != nil {
+			return err
+		}
+		active, err := e.active(len(known))
+		if err != nil {
+			return err
+		}
+		for i, name := range known {
+			if active[i] {
+				on = append(on, name)
+			}
+		}
+		return nil
+	})
 	if err != nil {
-		return err
+		return nil, fmt.Errorf("%s: %s: read offloads: %w", s.name, link, err)
 	}
-	defer unix.Close(fd)
-	known, err := featureNames(fd, link)
-	if err != nil {
-		return err
-	}
-	return ethtool(fd, link, featureRequest(known, on, names))
+	slices.Sort(on)
+	return on, nil
 }
 
-// featureRequest builds struct ethtool_sfeatures: cmd, number of 32-bit
-// blocks, then for each block the mask of bits meant and their values. All
-// words are in the machine's byte order.
-func featureRequest(known []string, on bool, names []string) []byte {
-	blocks := (len(known) + 31) / 32
-	words := make([]uint32, 2+2*blocks)
-	words[0], words[1] = ethtoolSFeatures, uint32(blocks)
-	wanted := make(map[string]bool, len(names))
-	for _, n := range names {
-		wanted[n] = true
-	}
-	for i, n := range known {
-		if !wanted[n] {
-			continue
+// An ethtool speaks the ethtool ioctl about one link. All words of its
+// requests are in the machine's byte order.
+type ethtool struct {
+	fd   int
+	link string
+}
+
+// ethtool calls f with a socket in the namespace.
+func (s *Space) ethtool(link string, f func(*ethtool) error) error {
+	return s.Do(func() error {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return err
 		}
-		words[2+i/32*2] |= 1 << (i % 32)
+		defer unix.Close(fd)
+		return f(&ethtool{fd, link})
+	})
+}
+
+// switchTo makes the named features on or off, and looks whether they are.
+func (e *ethtool) switchTo(on bool, names []string) error {
+	known, err := e.names()
+	if err != nil {
+		return err
+	}
+	req, err := featureRequest(known, on, names)
+	if err != nil {
+		return err
+	}
+	if err := e.call(req); err != nil {
+		return err
+	}
+	active, err := e.active(len(known))
+	if err != nil {
+		return err
+	}
+	for i, name := range known {
+		if slices.Contains(names, name) && active[i] != on {
+			return fmt.Errorf("feature %s stays %v", name, active[i])
+		}
+	}
+	return nil
+}
+
+// featureRequest builds struct ethtool_sfeatures: cmd, number of blocks, then
+// for each block the mask of the bits meant and their values.
+func featureRequest(known []string, on bool, names []string) ([]byte, error) {
+	blocks := (len(known) + featureBits - 1) / featureBits
+	req := make([]byte, 8+8*blocks)
+	ne := binary.NativeEndian
+	ne.PutUint32(req, unix.ETHTOOL_SFEATURES)
+	ne.PutUint32(req[4:], uint32(blocks))
+	for _, name := range names {
+		i := slices.Index(known, name)
+		if i < 0 {
+			return nil, fmt.Errorf("feature %s is not known to the kernel", name)
+		}
+		block, bit := req[8+8*(i/featureBits):], uint32(1)<<(i%featureBits)
+		ne.PutUint32(block, ne.Uint32(block)|bit)
 		if on {
-			words[2+i/32*2+1] |= 1 << (i % 32)
+			ne.PutUint32(block[4:], ne.Uint32(block[4:])|bit)
 		}
 	}
-	var b bytes.Buffer
-	for _, w := range words {
-		b.Write(binary.NativeEndian.AppendUint32(nil, w))
-	}
-	return b.Bytes()
+	return req, nil
 }
 
-// featureNames asks the kernel for the names of its features, in bit order.
-func featureNames(fd int, link string) ([]string, error) {
+// names asks for the names of all features, in the order of their bits.
+func (e *ethtool) names() ([]string, error) {
+	ne := binary.NativeEndian
 	// struct ethtool_sset_info: cmd, reserved, u64 mask, one u32 of data
 	info := make([]byte, 24)
-	binary.NativeEndian.PutUint32(info, ethtoolGSSetInfo)
-	binary.NativeEndian.PutUint64(info[8:], 1<<ethSSFeatures)
-	if err := ethtool(fd, link, info); err != nil {
+	ne.PutUint32(info, unix.ETHTOOL_GSSET_INFO)
+	ne.PutUint64(info[8:], 1<<ethSSFeatures)
+	if err := e.call(info); err != nil {
 		return nil, err
 	}
-	n := int(binary.NativeEndian.Uint32(info[16:]))
-	// struct ethtool_gstrings: cmd, string set, len, n names of 32 bytes
+	n := int(ne.Uint32(info[16:]))
+	// struct ethtool_gstrings: cmd, string set, len, n names
 	req := make([]byte, 12+n*ethGStringLen)
-	binary.NativeEndian.PutUint32(req, ethtoolGStrings)
-	binary.NativeEndian.PutUint32(req[4:], ethSSFeatures)
-	binary.NativeEndian.PutUint32(req[8:], uint32(n))
-	if err := ethtool(fd, link, req); err != nil {
+	ne.PutUint32(req, unix.ETHTOOL_GSTRINGS)
+	ne.PutUint32(req[4:], ethSSFeatures)
+	ne.PutUint32(req[8:], uint32(n))
+	if err := e.call(req); err != nil {
 		return nil, err
 	}
 	names := make([]string, n)
 	for i := range names {
-		name, _, _ := bytes.Cut(req[12+i*ethGStringLen:12+(i+1)*ethGStringLen], []byte{0})
+		name, _, _ := bytes.Cut(req[12+i*ethGStringLen:][:ethGStringLen], []byte{0})
 		names[i] = string(name)
 	}
 	return names, nil
 }
 
-// ethtool sends one command by ioctl; the kernel answers into req.
-func ethtool(fd int, link string, req []byte) error {
+// active asks which of the n features are on.
+func (e *ethtool) active(n int) ([]bool, error) {
+	ne := binary.NativeEndian
+	blocks := (n + featureBits - 1) / featureBits
+	// struct ethtool_gfeatures: cmd, number of blocks, then for each block
+	// the words available, requested, active, never_changed
+	req := make([]byte, 8+16*blocks)
+	ne.PutUint32(req, unix.ETHTOOL_GFEATURES)
+	ne.PutUint32(req[4:], uint32(blocks))
+	if err := e.call(req); err != nil {
+		return nil, err
+	}
+	on := make([]bool, n)
+	for i := range on {
+		word := ne.Uint32(req[8+16*(i/featureBits)+8:])
+		on[i] = word>>(i%featureBits)&1 == 1
+	}
+	return on, nil
+}
+
+// call sends one command; the kernel answers into req.
+func (e *ethtool) call(req []byte) error {
 	var ifr struct {
 		name [unix.IFNAMSIZ]byte
 		data unsafe.Pointer
-		_    [16]byte
+		_    [16]byte // the rest of struct ifreq
 	}
-	copy(ifr.name[:unix.IFNAMSIZ-1], link)
+	copy(ifr.name[:unix.IFNAMSIZ-1], e.link)
 	var pin runtime.Pinner
 	defer pin.Unpin()
 	pin.Pin(&req[0])
 	ifr.data = unsafe.Pointer(&req[0])
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifr)))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(e.fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&ifr)))
 	if errno != 0 {
 		return fmt.Errorf("ethtool command %#x: %w", binary.NativeEndian.Uint32(req), errno)
 	}

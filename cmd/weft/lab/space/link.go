@@ -28,24 +28,38 @@ func (s *Space) Bridge(name string, mac net.HardwareAddr) error {
 // Pair makes a veth pair with one end here, as a port of bridge, and the other
 // end in peer. Both ends are set up.
 func (s *Space) Pair(port, bridge string, peer *Space, peerName string) error {
+	if err := s.Veth(port, peer, peerName); err != nil {
+		return err
+	}
+	if err := s.Join(port, bridge); err != nil {
+		return err
+	}
+	return errors.Join(s.Up(port), peer.Up(peerName))
+}
+
+// Veth makes a veth pair with one end here and the other in peer. Both ends
+// stay down.
+func (s *Space) Veth(name string, peer *Space, peerName string) error {
 	attrs := netlink.NewLinkAttrs()
-	attrs.Name = port
+	attrs.Name = name
 	veth := &netlink.Veth{
 		LinkAttrs:     attrs,
 		PeerName:      peerName,
 		PeerNamespace: netlink.NsFd(int(peer.fd.Fd())),
 	}
 	if err := s.nl.LinkAdd(veth); err != nil {
-		return fmt.Errorf("%s: add veth %s to %s/%s: %w", s.name, port, peer.name, peerName, err)
+		return fmt.Errorf("%s: add veth %s to %s/%s: %w", s.name, name, peer.name, peerName, err)
 	}
+	return nil
+}
+
+// Join makes a link a port of bridge.
+func (s *Space) Join(port, bridge string) error {
 	br, err := s.nl.LinkByName(bridge)
-	if err == nil {
-		err = s.nl.LinkSetMaster(veth, br)
-	}
 	if err != nil {
 		return fmt.Errorf("%s: join %s to %s: %w", s.name, port, bridge, err)
 	}
-	return errors.Join(s.Up(port), peer.Up(peerName))
+	return s.edit(port, "join "+bridge, func(l netlink.Link) error { return s.nl.LinkSetMaster(l, br) })
 }
 
 // Up sets a link up.

@@ -131,7 +131,7 @@ func TestErrorsNameTheThing(t *testing.T) {
 	for what, err := range map[string]error{
 		"nolink":            s.Up("nolink"),
 		"net.ipv4.nonesuch": s.Sysctl("net.ipv4.nonesuch", "1"),
-		"nolink2":           s.Features("nolink2", false, Wire...),
+		"nolink2":           s.SetFeatures("nolink2", false, Wire...),
 	} {
 		if err == nil || !strings.Contains(err.Error(), what) {
 			t.Errorf("error %v does not name %s", err, what)
@@ -144,14 +144,32 @@ func TestFeatures(t *testing.T) {
 	must(t, sw.Bridge("br0", mac))
 	must(t, sw.Pair("a", "br0", a, "eth0"))
 	for _, on := range []bool{false, true} {
-		must(t, a.Features("eth0", on, append(Wire, "no-such-feature")...))
+		must(t, a.SetFeatures("eth0", on, Wire...))
 		if got := tso(t, a, "eth0"); got != on {
 			t.Errorf("TSO is %v after setting %v", got, on)
 		}
+		active, err := a.Features("eth0")
+		must(t, err)
+		for _, name := range Wire {
+			if slices.Contains(active, name) != on {
+				t.Errorf("%s is not listed as %v: %v", name, on, active)
+			}
+		}
+	}
+	// rx-all of a veth cannot be changed: the kernel takes the request and
+	// leaves it.
+	for name, why := range map[string]string{"no-such-feature": "not known", "rx-all": "stays false"} {
+		err := a.SetFeatures("eth0", true, "rx-gro", name)
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), why) {
+			t.Errorf("error %v, want one that says that %s is %s", err, name, why)
+		}
+	}
+	if _, err := a.Features("nolink3"); err == nil || !strings.Contains(err.Error(), "nolink3") {
+		t.Errorf("error %v does not name nolink3", err)
 	}
 }
 
-// tso asks by another way than Features uses: ETHTOOL_GTSO.
+// tso asks by another way than SetFeatures uses: ETHTOOL_GTSO.
 func tso(t *testing.T, s *Space, link string) bool {
 	req := binary.NativeEndian.AppendUint32(nil, 0x1e)
 	req = append(req, 0, 0, 0, 0)
@@ -161,7 +179,7 @@ func tso(t *testing.T, s *Space, link string) bool {
 			return err
 		}
 		defer unix.Close(fd)
-		return ethtool(fd, link, req)
+		return (&ethtool{fd, link}).call(req)
 	}))
 	return binary.NativeEndian.Uint32(req[4:]) == 1
 }
@@ -169,9 +187,10 @@ func tso(t *testing.T, s *Space, link string) bool {
 func TestFeatureRequest(t *testing.T) {
 	known := make([]string, 34)
 	known[1], known[33] = "one", "two"
-	got := featureRequest(known, true, []string{"two", "one", "three"})
+	got, err := featureRequest(known, true, []string{"two", "one"})
+	must(t, err)
 	var want []byte
-	for _, w := range []uint32{ethtoolSFeatures, 2, 2, 2, 2, 2} {
+	for _, w := range []uint32{unix.ETHTOOL_SFEATURES, 2, 2, 2, 2, 2} {
 		want = binary.NativeEndian.AppendUint32(want, w)
 	}
 	if !slices.Equal(got, want) {
