@@ -20,7 +20,7 @@ func (s *Store) Config(ctx context.Context) (*lease.Config, error) {
 	reason := ""
 	for {
 		var r *clientv3.GetResponse
-		err := s.retry(ctx, func() (err error) {
+		err := s.contact.Retry(ctx, func() (err error) {
 			r, err = s.get(ctx, s.config)
 			return err
 		})
@@ -49,7 +49,7 @@ func (s *Store) Config(ctx context.Context) (*lease.Config, error) {
 // attributes, with the values it has there. A backend can read from it, before
 // [Store.Acquire] writes it anew, what should outlive a restart.
 func (s *Store) Own(ctx context.Context, a lease.Attrs) (l lease.Lease, found bool, err error) {
-	err = s.retry(ctx, func() error {
+	err = s.contact.Retry(ctx, func() error {
 		all, _, err := s.list(ctx)
 		for _, e := range all {
 			if !found && !e.bad && (lease.Claim{Attrs: a}).Owns(e.Lease) {
@@ -71,7 +71,7 @@ func (s *Store) Acquire(ctx context.Context, c lease.Claim) (lease.Lease, error)
 	defer a.giveBack()
 	race := contact.Race()
 	for {
-		err := s.retry(ctx, func() error { return a.try(ctx) }, lease.ErrNoSubnet, errRace)
+		err := s.contact.Retry(ctx, func() error { return a.try(ctx) }, lease.ErrNoSubnet, errRace)
 		if err == nil {
 			return a.got, nil
 		}

@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/backoff"
 
 	"weft/lease/etcd/internal/zapslog"
-	"weft/lease/internal/contact"
 )
 
 // reconnect is how a lost connection is made anew; grpc's own figures start at
@@ -119,33 +118,4 @@ func (s *Store) grant(ctx context.Context) (clientv3.LeaseID, error) {
 		return clientv3.NoLease, err
 	}
 	return r.ID, nil
-}
-
-// retry calls f until it succeeds, fails with one of the errors that no retry
-// can cure, or ctx ends. Other failures count as loss of contact.
-func (s *Store) retry(ctx context.Context, f func() error, final ...error) error {
-	b := contact.Retry()
-	for {
-		err := f()
-		if err == nil || ctx.Err() != nil {
-			return cmpErr(err, ctx)
-		}
-		for _, f := range final {
-			if errors.Is(err, f) {
-				return err
-			}
-		}
-		s.contact.Log(err)
-		if !b.Wait(ctx) {
-			return ctx.Err()
-		}
-	}
-}
-
-// cmpErr prefers the end of ctx to the error that it caused.
-func cmpErr(err error, ctx context.Context) error {
-	if err != nil && ctx.Err() != nil {
-		return ctx.Err()
-	}
-	return err
 }

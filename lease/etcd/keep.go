@@ -59,7 +59,7 @@ var errAgain = errors.New("the key changed meanwhile")
 func (k *keeper) run(ctx context.Context) error {
 	race := contact.Race()
 	for {
-		err := k.s.retry(ctx, func() error { return k.check(ctx) }, lease.ErrTaken, errAgain)
+		err := k.s.contact.Retry(ctx, func() error { return k.check(ctx) }, lease.ErrTaken, errAgain)
 		switch {
 		case ctx.Err() != nil:
 			return nil

@@ -124,6 +124,7 @@ func (w *watcher) probe(ctx context.Context, gap func()) {
 			return
 		case <-t.C:
 		}
+		began := time.Now()
 		seen := w.seen.Load() // before the call: etcd can only be ahead of it
 		r, err := w.s.get(ctx, w.s.config, clientv3.WithCountOnly())
 		switch {
@@ -131,7 +132,7 @@ func (w *watcher) probe(ctx context.Context, gap func()) {
 			return
 		case err != nil:
 			failed = true
-			w.s.contact.Log(err)
+			w.s.contact.Log(err, began)
 		case failed || r.Header.Revision < seen:
 			gap()
 			return

@@ -16,25 +16,30 @@ import (
 var errRace = errors.New("another node claimed at the same time")
 
 // Acquire implements [lease.Registrar]. It waits for the disk as long as need
-// be. If every subnet is taken it first watches for DeadAfter intervals
+// be. If a lease has this node's name and another address, it first watches
+// for two intervals whether another node keeps it. If every subnet is taken it first watches for DeadAfter intervals
 // whether one of the others is dead, and takes that one's; if none is, the
 // error is [lease.ErrNoSubnet].
 func (s *Store) Acquire(ctx context.Context, c lease.Claim) (lease.Lease, error) {
+	a := &acquisition{Store: s, claim: c, seen: map[string]verdict{}}
 	race := contact.Race()
 	for {
 		var got lease.Lease
 		err := s.retry(ctx, func() (err error) {
-			got, err = s.try(c)
+			got, err = a.try()
 			return err
-		}, lease.ErrNoSubnet, errRace)
+		}, lease.ErrNoSubnet, errRace, errNamesake)
 		switch {
 		case err == nil:
 			return got, nil
+		case errors.Is(err, errNamesake):
+			err = a.watchNamesakes(ctx)
 		case errors.Is(err, lease.ErrNoSubnet):
-			if err := s.makeRoom(ctx, c, err); err != nil {
-				return lease.Lease{}, err
-			}
-		case !errors.Is(err, errRace):
+			err = a.makeRoom(ctx, a.explain(err))
+		case errors.Is(err, errRace):
+			err = nil
+		}
+		if err != nil {
 			return lease.Lease{}, err
 		}
 		if !race.Wait(ctx) {
@@ -44,46 +49,57 @@ func (s *Store) Acquire(ctx context.Context, c lease.Claim) (lease.Lease, error)
 }
 
 // try lists, plans and claims once.
-func (s *Store) try(c lease.Claim) (lease.Lease, error) {
-	if err := os.Mkdir(s.subnets, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+func (a *acquisition) try() (lease.Lease, error) {
+	if err := os.Mkdir(a.subnets, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return lease.Lease{}, err // above all: the shared disk is not there
 	}
-	all, err := s.list()
+	all, err := a.list()
 	if err != nil {
 		return lease.Lease{}, err
 	}
-	own, others := s.divide(c, all)
-	plan, err := c.Plan(leases(own), leases(others), rnd())
+	mine, rest, unsure := a.divide(all)
+	if len(mine) == 0 && len(unsure) > 0 {
+		return lease.Lease{}, errNamesake
+	}
+	plan, err := a.claim.Plan(leases(mine), leases(rest), rnd())
 	if err != nil {
 		return lease.Lease{}, err
 	}
-	rec := record{Attrs: c.Attrs, node: s.opt.NodeName, time: time.Now()}
+	rec := a.record(a.claim.Attrs)
 	if plan.Old != nil {
-		old := find(own, *plan.Old)
+		old := find(mine, *plan.Old)
 		rec.reserved, rec.beat = old.rec.reserved, old.rec.beat
 	}
 	rec = rec.next()
 	name := fileName(plan.Lease)
-	if e := find(own, plan.Lease); e.name == name {
-		err = s.replace(name, rec)
+	if e := find(mine, plan.Lease); e.name == name {
+		err = a.replace(name, rec)
 	} else {
-		err = s.claimAlone(c, name, rec, plan.Lease)
+		err = a.claimAlone(name, rec, plan.Lease, func(e entry) bool {
+			was := find(mine, e.Lease)
+			return was.name != "" && e.bad == nil && was.rec.instance == e.rec.instance
+		})
 	}
 	if err != nil {
 		return lease.Lease{}, err
 	}
 	for _, l := range plan.Drop {
-		if err := os.Remove(s.path(fileName(l))); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := os.Remove(a.path(fileName(l))); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return lease.Lease{}, err
 		}
 	}
-	plan.Lease.Expires = s.expiry(rec)
+	plan.Lease.Expires = a.expiry(rec)
 	return plan.Lease, nil
 }
 
+// record is the first one that this process writes.
+func (s *Store) record(a lease.Attrs) record {
+	return record{Attrs: a, node: s.opt.NodeName, instance: s.instance, time: time.Now()}
+}
+
 // claimAlone claims a new file and makes sure that nobody else claimed the
-// same addresses under another name.
-func (s *Store) claimAlone(c lease.Claim, name string, rec record, l lease.Lease) error {
+// same addresses under another name; mine tells which leases it may succeed.
+func (s *Store) claimAlone(name string, rec record, l lease.Lease, mine func(entry) bool) error {
 	text, err := rec.encode()
 	if err != nil {
 		return err
@@ -94,31 +110,15 @@ func (s *Store) claimAlone(c lease.Claim, name string, rec record, l lease.Lease
 		return err
 	}
 	all, err := s.list()
-	if err == nil {
-		_, others := s.divide(c, all)
-		for _, e := range others {
-			if e.Overlaps(l) {
-				err = errRace
-			}
+	for _, e := range all {
+		if e.name != name && e.Overlaps(l) && !mine(e) {
+			err = errRace
 		}
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(s.path(name)))
 	}
 	return nil
-}
-
-// divide tells the node's own leases from all others. What cannot be read is
-// somebody's.
-func (s *Store) divide(c lease.Claim, all []entry) (own, others []entry) {
-	for _, e := range all {
-		if s.owns(c.Attrs, e) {
-			own = append(own, e)
-		} else {
-			others = append(others, e)
-		}
-	}
-	return own, others
 }
 
 func leases(es []entry) []lease.Lease {

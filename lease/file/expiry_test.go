@@ -147,7 +147,8 @@ func TestMakeRoom(t *testing.T) {
 		gone := acquire(t, dead, four, "192.168.50.2")
 
 		start := time.Now()
-		got := acquire(t, openSlow(t, w, "new"), four, "192.168.50.3")
+		fresh := openSlow(t, w, "new")
+		got := acquire(t, fresh, four, "192.168.50.3")
 		if got.Key() != gone.Key() {
 			t.Errorf("got %s, wanted that of the dead %s", got.Key(), gone.Key())
 		}
@@ -158,7 +159,7 @@ func TestMakeRoom(t *testing.T) {
 		if err := dead.Keep(t.Context(), gone); !errors.Is(err, lease.ErrTaken) || !strings.Contains(err.Error(), "new") {
 			t.Errorf("Keep: %v", err)
 		}
-		leasetest.StartKeep(t, openSlow(t, w, "new"), got)
+		leasetest.StartKeep(t, fresh, got)
 		if l, err := openSlow(t, w, "late").Acquire(t.Context(), claimFor(t, four, "192.168.50.4")); !errors.Is(err, lease.ErrNoSubnet) {
 			t.Errorf("all are alive: %v, %v", l, err)
 		}
@@ -225,7 +226,7 @@ func TestBeatInPlace(t *testing.T) {
 	if err != nil || !os.SameFile(fi, fi2) || !sameShape(text, text2) || bytes.Equal(text, text2) {
 		t.Errorf("was %s\nis  %s", text, text2)
 	}
-	if want := `{"PublicIP":"192.168.50.1","PublicIPv6":null,"Node":"a","Beat":"000000000004","Time":"`; !strings.HasPrefix(string(text2), want) {
+	if want := `{"PublicIP":"192.168.50.1","PublicIPv6":null,"Node":"a","Instance":"` + s.instance + `","Beat":"000000000004","Time":"`; !strings.HasPrefix(string(text2), want) {
 		t.Errorf("got %s", text2)
 	}
 	// A file that took its place in the meantime is not touched by a beat
@@ -241,20 +242,6 @@ func TestBeatInPlace(t *testing.T) {
 	}
 	if v, _ := w.get(t, l.Key()); v != `{"PublicIP":"192.168.50.9"}` {
 		t.Errorf("the new owner's file became %s", v)
-	}
-}
-
-// Two nodes with one address, told apart by name, get two subnets; a node that
-// changes its address keeps its own.
-func TestNodeNames(t *testing.T) {
-	w := newWorld(t)
-	a := acquire(t, openSlow(t, w, "a"), two, "127.0.0.1")
-	b := acquire(t, openSlow(t, w, "b"), two, "127.0.0.1")
-	if a.Key() == b.Key() {
-		t.Errorf("both got %s", a.Key())
-	}
-	if moved := acquire(t, openSlow(t, w, "a"), two, "192.168.50.1"); moved.Key() != a.Key() {
-		t.Errorf("had %s, got %s", a.Key(), moved.Key())
 	}
 }
 
@@ -305,7 +292,7 @@ func TestOptions(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	f.Add([]byte(`{"PublicIP":"192.168.50.1","PublicIPv6":null,"Node":"n1","Beat":"000000000017","Time":"2026-11-21T08:15:46Z"}`))
+	f.Add([]byte(`{"PublicIP":"192.168.50.1","PublicIPv6":null,"Node":"n1","Instance":"QX4ZT7B2KM5RC","Beat":"000000000017","Time":"2026-11-21T08:15:46Z"}`))
 	f.Add([]byte(`{"PublicIP":"192.168.50.1","BackendType":"vxlan","BackendData":{"VNI":1}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := decode(data)
@@ -317,7 +304,7 @@ func FuzzDecode(f *testing.F) {
 			return // a year that RFC 3339 cannot write
 		}
 		back, err := decode(text)
-		if err != nil || !back.Equal(r.Attrs) || back.node != r.node || back.beat != r.beat || back.reserved != r.reserved {
+		if err != nil || !back.Equal(r.Attrs) || back.node != r.node || back.instance != r.instance || back.beat != r.beat || back.reserved != r.reserved {
 			t.Errorf("%s: written as %s, read as %+v, %v", data, text, back, err)
 		}
 		if n, err := r.next().encode(); err == nil && !r.reserved && !sameShape(text, n) && !r.time.IsZero() {

@@ -9,10 +9,11 @@
 //	DIR/subnets/10.5.2.0-24&fd00:10:5:2::-64.json   …
 //
 // File names are the keys that flannel uses in etcd, and the text is flannel's
-// value with three fields of our own behind it:
+// value with four fields of our own behind it:
 //
 //	{"PublicIP":"192.168.50.1","PublicIPv6":null,
-//	 "Node":"n1","Beat":"000000000017","Time":"2026-11-21T08:15:46Z"}
+//	 "Node":"n1","Instance":"QX4ZT7B2KM5RC",
+//	 "Beat":"000000000017","Time":"2026-11-21T08:15:46Z"}
 //
 // So a dump of etcd is a valid folder. A file without Beat, as such a dump or
 // an administrator makes it, is a reservation and never expires.
@@ -23,8 +24,18 @@
 // (10.5.1.0-24 and 10.5.1.0-24&…). Whoever sees an overlap with another node
 // withdraws and tries again; of two, at least the later one sees it.
 //
+// Names. A node knows its lease by Node, so it finds it again when its address
+// has changed. Names can be double (cloned machines, localhost.localdomain),
+// which Instance shows: each process draws its own. A lease with our name and
+// our address is taken over at once, since that is a restart. One with our
+// name and another address is first watched for two intervals. If its Beat
+// moves it is another node's, and ours is a new subnet; if not, it is ours
+// from before. Whoever finds another Instance in the lease that it keeps, or a
+// Beat that it did not write, has lost it.
+//
 // Heartbeat. Its node rewrites Beat and Time in place, through a file that it
-// has opened and found to be its own. If the name was meanwhile given to
+// has opened and found to be its own, and looks what fsync and close say of
+// it: a network disk tells of a full disk only there. If the name was meanwhile given to
 // another node, the write lands in the unlinked old file and does no harm; a
 // rename here could overwrite the new owner. All fields have fixed width, so
 // the text is valid at every moment. New contents go by rename.
@@ -44,8 +55,10 @@ package file
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -59,7 +72,7 @@ import (
 // Options says where the folder is and who we are in it.
 type Options struct {
 	Dir       string        // the shared folder, which must exist
-	NodeName  string        // by which a node knows its own lease; default the host name
+	NodeName  string        // by which a node knows its own lease; default the host name; no two nodes may share one
 	Interval  time.Duration // between two heartbeats; default 15 s; the same on all nodes
 	DeadAfter int           // intervals without a heartbeat; default 20, which makes five minutes
 	NoNotify  bool          // do without inotify
@@ -68,12 +81,14 @@ type Options struct {
 
 // A Store is a [lease.Registrar] and a [lease.Source] over one folder.
 type Store struct {
-	opt     Options
-	log     *slog.Logger
-	contact *contact.Contact
-	subnets string        // the folder with the leases
-	mute    atomic.Bool   // the last own heartbeat could not be written
-	trust   time.Duration // see print
+	opt      Options
+	log      *slog.Logger
+	contact  *contact.Contact
+	subnets  string        // the folder with the leases
+	instance string        // random; tells this process from others of the same node name
+	mute     atomic.Bool   // the last own heartbeat could not be written
+	trust    time.Duration // see print
+	open     opener        // os.OpenFile, but in tests
 }
 
 var (
@@ -100,11 +115,13 @@ func New(o Options) (*Store, error) {
 	}
 	o.Log = cmp.Or(o.Log, slog.New(slog.DiscardHandler))
 	return &Store{
-		opt:     o,
-		log:     o.Log,
-		contact: contact.New("the lease folder "+o.Dir, o.Log),
-		subnets: filepath.Join(o.Dir, "subnets"),
-		trust:   2 * time.Second,
+		opt:      o,
+		log:      o.Log,
+		contact:  contact.New("the lease folder "+o.Dir, o.Log),
+		subnets:  filepath.Join(o.Dir, "subnets"),
+		instance: rand.Text()[:13], // of 5 bits each
+		trust:    2 * time.Second,
+		open:     func(path string, flag int, perm fs.FileMode) (handle, error) { return os.OpenFile(path, flag, perm) },
 	}, nil
 }
 
@@ -145,13 +162,15 @@ func (s *Store) Config(ctx context.Context) (*lease.Config, error) {
 }
 
 // Own returns the lease that the folder holds for this node, with the values
-// it has there; see the method of the same name of the etcd store.
+// it has there; see the method of the same name of the etcd store. Of several
+// it prefers one that is this node's for sure to one that merely has its name.
 func (s *Store) Own(ctx context.Context, a lease.Attrs) (l lease.Lease, found bool, err error) {
 	err = s.retry(ctx, func() error {
 		all, err := s.list()
+		best := others
 		for _, e := range all {
-			if !found && s.owns(a, e) {
-				l, found = e.Lease, true
+			if b := s.bond(a, e); b > best {
+				l, found, best = e.Lease, true, b
 			}
 		}
 		if errors.Is(err, os.ErrNotExist) {
@@ -180,6 +199,7 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	began := time.Now()
 	done := make(chan error, 1)
 	go func() { done <- f() }()
 	t := time.NewTimer(slow)
@@ -196,33 +216,13 @@ func (s *Store) do(ctx context.Context, f func() error) error {
 			if ctx.Err() != nil {
 				return errAbandoned
 			}
-			s.contact.Log(errAbandoned)
+			s.contact.Log(errAbandoned, began)
 			t.Reset(slow)
 		}
 	}
 }
 
-// retry calls f until it succeeds, fails with one of the errors that no retry
-// can cure, or ctx ends. Other failures count as loss of contact.
+// retry is [contact.Contact.Retry] for an f that works on the disk.
 func (s *Store) retry(ctx context.Context, f func() error, final ...error) error {
-	b := contact.Retry()
-	for {
-		err := s.do(ctx, f)
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if err == nil {
-			s.contact.OK()
-			return nil
-		}
-		for _, f := range final {
-			if errors.Is(err, f) {
-				return err
-			}
-		}
-		s.contact.Log(err)
-		if !b.Wait(ctx) {
-			return ctx.Err()
-		}
-	}
+	return s.contact.Retry(ctx, func() error { return s.do(ctx, f) }, final...)
 }

@@ -97,23 +97,20 @@ func readText(path string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, mostText))
 }
 
-// owns reports whether e is this node's lease: by name where there is one, by
-// address where somebody wrote the file by hand.
-func (s *Store) owns(a lease.Attrs, e entry) bool {
-	switch {
-	case e.bad != nil:
-		return false
-	case e.rec.node != "":
-		return e.rec.node == s.opt.NodeName
-	}
-	return lease.Claim{Attrs: a}.Owns(e.Lease)
+// nameless reports whether e says nothing about whose it is.
+func (e entry) nameless() bool {
+	return e.rec.node == "" && !e.rec.PublicIP.IsValid() && !e.rec.PublicIPv6.IsValid()
 }
 
-// foreign reports whether e is surely another node's lease.
-func (s *Store) foreign(a lease.Attrs, e entry) bool {
-	named := e.rec.node != "" || e.Attrs.PublicIP.IsValid() || e.Attrs.PublicIPv6.IsValid()
-	return e.bad == nil && named && !s.owns(a, e)
+// A handle is an open lease file.
+type handle interface {
+	io.ReadWriteCloser
+	io.WriterAt
+	Sync() error
 }
+
+// An opener opens a file as [os.OpenFile] does.
+type opener func(path string, flag int, perm fs.FileMode) (handle, error)
 
 // claim makes the file of that name if there is none; else the error is
 // fs.ErrExist.
@@ -159,12 +156,16 @@ func linked(f *os.File) bool {
 // For a moment others can see a file that is not complete; they pass over it
 // and look again.
 func (s *Store) claimWithoutLink(name string, text []byte) error {
-	f, err := os.OpenFile(s.path(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	f, err := s.open(s.path(name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(text)
-	return errors.Join(err, f.Sync(), f.Close())
+	if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+		// Half a claim would be nobody's, and keep the subnet from everybody.
+		err = errors.Join(err, os.Remove(s.path(name)))
+	}
+	return err
 }
 
 // replace gives an existing lease new contents.

@@ -8,7 +8,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"time"
 
 	"weft/lease"
 	"weft/lease/internal/contact"
@@ -42,25 +41,27 @@ type keeper struct {
 	s    *Store
 	own  lease.Lease
 	name string
-	last record // as last written by us
+	last record // what we wrote last, or tried to
+	seen bool   // the file was found once; from then on our count of the heartbeats rules
 }
 
 func newKeeper(s *Store, l lease.Lease) *keeper {
-	return &keeper{s: s, own: l, name: fileName(l),
-		last: record{Attrs: l.Attrs, node: s.opt.NodeName, reserved: l.Expires.IsZero(), time: time.Now()}}
+	k := &keeper{s: s, own: l, name: fileName(l), last: s.record(l.Attrs)}
+	k.last.reserved = l.Expires.IsZero()
+	return k
 }
 
 // beat looks at the file and writes the next heartbeat into the very file that
 // it looked at.
-func (k *keeper) beat() error {
-	f, err := os.OpenFile(k.s.path(k.name), os.O_RDWR, 0)
+func (k *keeper) beat() (err error) {
+	f, err := k.s.open(k.s.path(k.name), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k.recreate()
 	}
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { err = errors.Join(err, f.Close()) }()
 	data, err := io.ReadAll(io.LimitReader(f, mostText))
 	if err != nil {
 		return err
@@ -69,37 +70,53 @@ func (k *keeper) beat() error {
 	if e.rec, e.bad = decode(data); e.bad == nil {
 		e.Attrs = e.rec.Attrs
 	}
-	if k.s.foreign(k.own.Attrs, e) {
-		return fmt.Errorf("%w, %s", lease.ErrTaken, nodeOf(e))
+	if err := k.taken(e); err != nil {
+		return err
 	}
-	if e.bad == nil && k.s.owns(k.own.Attrs, e) {
-		k.last.reserved, k.last.beat = e.rec.reserved, e.rec.beat
+	if e.bad == nil && !e.nameless() {
+		k.last.reserved = e.rec.reserved
+		if !k.seen {
+			k.last.beat = e.rec.beat
+		}
+		k.seen = true
 	}
 	return k.write(f, data, e)
 }
 
+// taken returns [lease.ErrTaken] if another node, or another process of the
+// same name, wrote e.
+func (k *keeper) taken(e entry) error {
+	switch sameName := e.rec.node == k.last.node; {
+	case e.bad != nil, e.nameless():
+		return nil
+	case e.rec.node == "" && lease.Claim{Attrs: k.own.Attrs}.Owns(e.Lease):
+		return nil
+	case !sameName:
+		return fmt.Errorf("%w, %s", lease.ErrTaken, nodeOf(e))
+	case e.rec.instance != "" && e.rec.instance != k.last.instance, k.seen && e.rec.beat > k.last.beat:
+		return fmt.Errorf("%w, %w", lease.ErrTaken, k.s.sameName(k.own.Attrs, e))
+	}
+	return nil
+}
+
 // write puts the next heartbeat over data, the contents of f.
-func (k *keeper) write(f *os.File, data []byte, e entry) error {
-	next := k.last.next()
-	text, err := next.encode()
+func (k *keeper) write(f handle, data []byte, e entry) error {
+	k.last = k.last.next() // also if it fails: the disk may have it nevertheless
+	text, err := k.last.encode()
 	if err != nil {
 		return err
 	}
 	switch {
-	case next.reserved && bytes.Equal(text, data):
+	case k.last.reserved && bytes.Equal(text, data):
 		return nil // a reservation has no heartbeat
 	case sameShape(data, text):
 		_, err = f.WriteAt(text, 0)
-	default:
-		if e.bad != nil || !e.Attrs.Equal(k.own.Attrs) {
-			k.s.log.Warn("the own lease was changed; it is written again", "subnet", k.own.Key())
-		}
-		err = k.s.replace(k.name, next)
+		return errors.Join(err, f.Sync())
 	}
-	if err == nil {
-		k.last = next
+	if e.bad != nil || !e.Attrs.Equal(k.own.Attrs) {
+		k.s.log.Warn("the own lease was changed; it is written again", "subnet", k.own.Key())
 	}
-	return err
+	return k.s.replace(k.name, k.last)
 }
 
 // recreate writes the vanished file again if nobody else has taken its place.
@@ -110,27 +127,12 @@ func (k *keeper) recreate() error {
 		return err
 	}
 	for _, e := range all {
-		if k.s.foreign(k.own.Attrs, e) && e.Overlaps(k.own) {
-			return fmt.Errorf("%w, %s", lease.ErrTaken, nodeOf(e))
+		if err := k.taken(e); err != nil && e.Overlaps(k.own) {
+			return err
 		}
 	}
 	k.s.log.Warn("the own lease vanished; it is written again", "subnet", k.own.Key())
 	k.last.reserved = false
-	next := k.last.next()
-	if err := k.s.claimAlone(lease.Claim{Attrs: k.own.Attrs}, k.name, next, k.own); err != nil {
-		return err
-	}
-	k.last = next
-	return nil
-}
-
-// nodeOf names the node of e for an error.
-func nodeOf(e entry) string {
-	if e.rec.node != "" {
-		return e.rec.node
-	}
-	if e.Attrs.PublicIP.IsValid() {
-		return e.Attrs.PublicIP.String()
-	}
-	return e.Attrs.PublicIPv6.String()
+	k.last = k.last.next()
+	return k.s.claimAlone(k.name, k.last, k.own, func(e entry) bool { return e.bad == nil && k.taken(e) == nil })
 }

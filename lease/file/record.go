@@ -14,6 +14,7 @@ import (
 type record struct {
 	lease.Attrs
 	node     string // "": written by hand or by another program
+	instance string // the process that wrote it; "": as for node
 	reserved bool   // there is no Beat
 	beat     uint64
 	time     time.Time
@@ -24,18 +25,19 @@ const beatDigits = 12
 
 // extra are our fields, behind flannel's.
 type extra struct {
-	Node string  `json:",omitempty"`
-	Beat *string `json:",omitempty"`
-	Time string  `json:",omitempty"`
+	Node     string  `json:",omitempty"`
+	Instance string  `json:",omitempty"`
+	Beat     *string `json:",omitempty"`
+	Time     string  `json:",omitempty"`
 }
 
-// encode writes r. The length depends on Attrs and node only.
+// encode writes r. The length depends on Attrs, node and instance only.
 func (r record) encode() ([]byte, error) {
 	b, err := json.Marshal(r.Attrs)
 	if err != nil {
 		return nil, err
 	}
-	x := extra{Node: r.node}
+	x := extra{Node: r.node, Instance: r.instance}
 	if !r.reserved {
 		beat := fmt.Sprintf("%0*d", beatDigits, r.beat%1e12)
 		x.Beat = &beat
@@ -62,7 +64,7 @@ func decode(data []byte) (record, error) {
 	if err := json.Unmarshal(data, &x); err != nil {
 		return record{}, err
 	}
-	r.node, r.reserved = x.Node, x.Beat == nil
+	r.node, r.instance, r.reserved = x.Node, x.Instance, x.Beat == nil
 	if x.Beat != nil {
 		n, err := strconv.ParseUint(*x.Beat, 10, 64)
 		if err != nil || len(*x.Beat) != beatDigits {
@@ -87,6 +89,11 @@ func (r record) next() record {
 		r.time = time.Now()
 	}
 	return r
+}
+
+// still reports whether q, read later, shows no sign of life beyond r.
+func (r record) still(q record) bool {
+	return r.node == q.node && r.instance == q.instance && r.beat == q.beat
 }
 
 // sameShape reports whether a and b differ at most in digits of the heartbeat,

@@ -7,46 +7,41 @@ import (
 	"io/fs"
 	"math/rand/v2"
 	"os"
+	"slices"
 
-	"weft/lease"
 	"weft/lease/internal/contact"
 )
 
-// makeRoom removes one dead lease whose subnet would satisfy c. If there is
+// makeRoom removes one dead lease whose subnet would satisfy the claim. If there is
 // none it returns full, the reason why it was called.
-func (s *Store) makeRoom(ctx context.Context, c lease.Claim, full error) error {
-	before, err := s.listAgain(ctx)
+func (a *acquisition) makeRoom(ctx context.Context, full error) error {
+	before, err := a.listAgain(ctx)
 	if err != nil {
 		return err
 	}
-	own, others := s.divide(c, before)
+	mine, rest, _ := a.divide(before)
 	var mortal, lasting []entry
-	for _, e := range others {
+	for _, e := range rest {
 		if e.bad == nil && !e.rec.reserved {
 			mortal = append(mortal, e)
 		} else {
 			lasting = append(lasting, e)
 		}
 	}
-	if _, err := c.Plan(leases(own), leases(lasting), rnd()); err != nil {
+	if _, err := a.claim.Plan(leases(mine), leases(lasting), rnd()); err != nil {
 		return full // even if all others were dead
 	}
-	s.log.Warn("no subnet is free; looking for nodes that are gone", "for", s.patience())
-	dead, err := s.observe(ctx, mortal)
+	a.log.Warn("no subnet is free; looking for nodes that are gone", "for", a.patience())
+	dead, err := a.observe(ctx, mortal, a.opt.DeadAfter)
 	if err != nil {
 		return err
 	}
 	rnd().Shuffle(len(dead), func(i, j int) { dead[i], dead[j] = dead[j], dead[i] })
 	for _, d := range dead {
-		rest := make([]entry, 0, len(others))
-		for _, e := range others {
-			if e.name != d.name {
-				rest = append(rest, e)
-			}
-		}
-		if _, err := c.Plan(leases(own), leases(rest), rnd()); err == nil {
-			s.log.Warn("taking the subnet of a node that is gone", "subnet", d.Key(), "peer", d.rec.node)
-			return s.retry(ctx, func() error { return s.bury(d) })
+		left := slices.DeleteFunc(slices.Clone(rest), func(e entry) bool { return e.name == d.name })
+		if _, err := a.claim.Plan(leases(mine), leases(left), rnd()); err == nil {
+			a.log.Warn("taking the subnet of a node that is gone", "subnet", d.Key(), "peer", nodeOf(d))
+			return a.retry(ctx, func() error { return a.bury(d) })
 		}
 	}
 	return full
@@ -64,10 +59,10 @@ func (s *Store) listAgain(ctx context.Context) ([]entry, error) {
 	return all, nil
 }
 
-// observe returns those of es that give no sign of life for DeadAfter
-// intervals, in each of which the folder could be read.
-func (s *Store) observe(ctx context.Context, es []entry) ([]entry, error) {
-	for range s.opt.DeadAfter {
+// observe returns those of es that give no sign of life for so many intervals,
+// in each of which the folder could be read. When all gave one it returns.
+func (s *Store) observe(ctx context.Context, es []entry, intervals int) ([]entry, error) {
+	for i := 0; i < intervals && len(es) > 0; i++ {
 		if !contact.Sleep(ctx, s.opt.Interval) {
 			return nil, ctx.Err()
 		}
@@ -75,13 +70,13 @@ func (s *Store) observe(ctx context.Context, es []entry) ([]entry, error) {
 		if err != nil {
 			return nil, err
 		}
-		still := es[:0]
+		var quiet []entry
 		for _, e := range es {
-			if n := find(now, e.Lease); n.bad == nil && n.rec.node == e.rec.node && n.rec.beat == e.rec.beat && n.name != "" {
-				still = append(still, e)
+			if n := find(now, e.Lease); n.bad == nil && n.name != "" && e.rec.still(n.rec) {
+				quiet = append(quiet, e)
 			}
 		}
-		es = still
+		es = quiet
 	}
 	return es, nil
 }
@@ -101,7 +96,7 @@ func (s *Store) bury(e entry) error {
 	if err != nil {
 		return err
 	}
-	if r, err := decode(data); err != nil || r.beat != e.rec.beat || r.node != e.rec.node {
+	if r, err := decode(data); err != nil || !e.rec.still(r) {
 		if err := os.Link(aside, s.path(e.name)); err != nil && !errors.Is(err, fs.ErrExist) {
 			return err // its owner will write it again
 		}

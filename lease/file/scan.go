@@ -160,7 +160,7 @@ func (w *watcher) sight(name string, p print, e entry, u *lease.Update) *sightin
 		return v
 	}
 	delete(w.junk, name)
-	if !v.good || v.entry.rec.beat != e.rec.beat || v.entry.rec.node != e.rec.node {
+	if !v.good || !v.entry.rec.still(e.rec) {
 		v.beat = w.lived
 	}
 	e.Expires = w.s.expiry(e.rec)

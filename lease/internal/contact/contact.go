@@ -45,26 +45,35 @@ func (c *Contact) OK() {
 	c.status = lease.StoreStatus{Connected: true, LastEvent: now}
 }
 
-// Failed notes a failed exchange. When it is time for a report, and only then,
-// it returns one: err with the time since when contact is lost.
-func (c *Contact) Failed(err error) error {
+// Failed notes an exchange that failed at once. When it is time for a report,
+// and only then, it returns one: err with the time for which contact is lost,
+// where that is a second or more.
+func (c *Contact) Failed(err error) error { return c.failed(err, time.Now()) }
+
+// failed is Failed for an exchange that began at that time: one that waited in
+// vain for an answer had no contact from its beginning.
+func (c *Contact) failed(err error, began time.Time) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	now := time.Now()
 	if c.since.IsZero() {
-		c.since = now
+		c.since = began
 	}
 	c.status.Connected, c.status.Err = false, err.Error()
 	if !c.reported.IsZero() && now.Sub(c.reported) < reportEvery {
 		return nil
 	}
 	c.reported = now
-	return fmt.Errorf("no answer from %s for %v: %w", c.name, now.Sub(c.since).Round(time.Second), err)
+	if lost := now.Sub(c.since).Round(time.Second); lost > 0 {
+		return fmt.Errorf("no answer from %s for %v: %w", c.name, lost, err)
+	}
+	return fmt.Errorf("no answer from %s: %w", c.name, err)
 }
 
-// Log notes a failed exchange and writes the report to the log when one is due.
-func (c *Contact) Log(err error) {
-	if report := c.Failed(err); report != nil {
+// Log notes an exchange that began at that time and has failed, or has lasted
+// too long, and writes the report to the log when one is due.
+func (c *Contact) Log(err error, began time.Time) {
+	if report := c.failed(err, began); report != nil {
 		c.log.Warn("lease store out of reach; what is known stays in force", "err", report)
 	}
 }

@@ -25,7 +25,7 @@ func TestReports(t *testing.T) {
 			t.Errorf("%+v, log %s", seen, &log)
 		}
 		for range 100 { // a second apart
-			c.Log(errors.New("no route"))
+			c.Log(errors.New("no route"), time.Now())
 			time.Sleep(time.Second)
 		}
 		if st := c.Status(); st.Connected || st.Err != "no route" || !st.LastEvent.Equal(seen.LastEvent) {
@@ -37,8 +37,38 @@ func TestReports(t *testing.T) {
 		if n := strings.Count(got, "\n"); n != 5 || !strings.Contains(got, "the store answers again\" after=1m40s") {
 			t.Errorf("%d lines:\n%s", n, got)
 		}
-		if err := c.Failed(errors.New("gone")); err == nil || err.Error() != "no answer from the store for 0s: gone" {
+		if err := c.Failed(errors.New("gone")); err == nil || err.Error() != "no answer from the store: gone" {
 			t.Errorf("a new outage: %v", err)
+		}
+	})
+}
+
+// Retry goes on until it succeeds or there is no point in it. Time spent
+// waiting for an answer is time without one, from the first try on.
+func TestRetry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log bytes.Buffer
+		c := New("the store", slog.New(slog.NewTextHandler(&log, nil)))
+		tries, final := 0, errors.New("final")
+		err := c.Retry(t.Context(), func() error {
+			time.Sleep(5 * time.Second)
+			if tries++; tries < 3 {
+				return errors.New("nothing within 5s")
+			}
+			return nil
+		}, final)
+		if err != nil || tries != 3 || !c.Status().Connected {
+			t.Errorf("%d tries, %v, %+v", tries, err, c.Status())
+		}
+		if got := log.String(); !strings.Contains(got, "no answer from the store for 5s: nothing within 5s") || strings.Count(got, "\n") != 2 {
+			t.Errorf("log:\n%s", got)
+		}
+		if err := c.Retry(t.Context(), func() error { return final }, final); err != final || !c.Status().Connected {
+			t.Errorf("%v, %+v: the store did answer", err, c.Status())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		if err := c.Retry(ctx, func() error { cancel(); return errors.New("cut short") }); err != context.Canceled {
+			t.Errorf("%v", err)
 		}
 	})
 }
