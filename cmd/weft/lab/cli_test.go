@@ -125,6 +125,15 @@ func (u user) up(args ...string) (out string) {
 	return out
 }
 
+// leftNothing checks that no file of a lab is left.
+func (u user) leftNothing() {
+	u.t.Helper()
+	left, err := os.ReadDir(filepath.Dir(u.state().dir()))
+	if err != nil || len(left) != 0 {
+		u.t.Errorf("files of a lab that has ended: %v, %v", left, err)
+	}
+}
+
 func TestCommandLine(t *testing.T) {
 	users(t, func(t *testing.T, u user) {
 		u.t = t
@@ -143,9 +152,7 @@ func TestCommandLine(t *testing.T) {
 		if u.state().running() {
 			t.Error("running after down")
 		}
-		if _, err := os.Stat(u.state().dir()); !errors.Is(err, os.ErrNotExist) {
-			t.Errorf("state directory after down: %v", err)
-		}
+		u.leftNothing()
 		if _, errs, code := u.lab("exec", "n1", "true"); code != 1 || !strings.Contains(errs, "weft lab up") {
 			t.Errorf("exec without a lab: code %d, %s", code, errs)
 		}
@@ -158,6 +165,8 @@ func TestExec(t *testing.T) {
 		u.up("2")
 		u.ok("exec", "n1", "--", u.weft, "lab", "tool", "ping", "-c1", "n2")
 		u.ok("exec", "n2/host", u.weft, "lab", "tool", "ping", "-c1", "n1.host")
+		u.ok("exec", "n1", "--", "weft", "lab", "tool", "ping", "-c1", "n2") // not in our $PATH
+		u.ok("exec", "n1", "--", "sh", "-c", "weft lab tool ping -c1 n2")
 		if out := u.ok("exec", "n1", "--", "sh", "-c", "pwd; echo $WEFT_N1"); out != "/\n10.244.1.2\n" {
 			t.Errorf("directory and environment: %q", out)
 		}
@@ -283,6 +292,7 @@ func TestForeground(t *testing.T) {
 		if u.state().running() {
 			t.Error("running after Ctrl-C")
 		}
+		u.leftNothing()
 		cmd = foreground(t, u)
 		must(t, cmd.Process.Kill())
 		cmd.Wait() // killed, as asked
@@ -341,7 +351,7 @@ func TestDemo(t *testing.T) {
 	users(t, func(t *testing.T, u user) {
 		u.t = t
 		out := u.ok("demo", "--bytes=3000000", "--pings=3", "--burst=10ms")
-		for _, want := range []string{"3 pings, 3 answered", "3 MB with SHA-256", "SHA-256 of what arrived", "namespaces are gone"} {
+		for _, want := range []string{"3 pings, 3 answered", "3 MB with SHA-256", " = what was sent\n", "namespaces are gone"} {
 			if !strings.Contains(out, want) {
 				t.Errorf("demo lacks %q:\n%s", want, out)
 			}

@@ -66,12 +66,18 @@ func (s state) down() error {
 	if !timer.Stop() {
 		err = errors.Join(err, <-killed)
 	}
-	return errors.Join(err, os.RemoveAll(s.dir()))
+	if err != nil {
+		return err
+	}
+	return s.forget()
 }
 
 // exec runs argv at a place of the lab, on our own standard files, and returns
-// its exit code.
+// its exit code. The command finds this weft even where $PATH does not have it.
 func (s state) exec(place string, argv []string) (code int, err error) {
+	if err := findSelf(); err != nil {
+		return 0, err
+	}
 	r := request{Op: "exec", Target: place, Argv: argv, Env: os.Environ()}
 	if r.Path, err = exec.LookPath(argv[0]); err != nil {
 		return 127, err
@@ -91,6 +97,20 @@ func (s state) exec(place string, argv []string) (code int, err error) {
 		return s.execTerminal(c, r)
 	}
 	return s.execPlain(c, r)
+}
+
+// findSelf adds the directory of this program to the end of $PATH, where it
+// hides nothing.
+func findSelf() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	path := filepath.Dir(self)
+	if old := os.Getenv("PATH"); old != "" {
+		path = old + string(filepath.ListSeparator) + path
+	}
+	return os.Setenv("PATH", path)
 }
 
 // execPlain lets the command have our files as they are, and our signals.

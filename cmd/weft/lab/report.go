@@ -13,6 +13,7 @@ type row struct {
 	test  string
 	trips *probe.Trips // of a ping
 	flow  *probe.Flow  // of a transfer, as the receiver saw it
+	sent  string       // SHA-256 of what the sender sent, if it was asked for
 	drops uint64
 }
 
@@ -26,6 +27,14 @@ func (r row) cells() (test, rate, rtt string) {
 		rate = fmt.Sprintf("%.2f", f.Gbit())
 	}
 	return test, rate, rtt
+}
+
+// verdict compares what arrived with what was sent.
+func (r row) verdict() string {
+	if r.flow.SHA256 == r.sent {
+		return "= what was sent"
+	}
+	return "≠ what was sent, " + r.sent
 }
 
 // report prints the table and the packets.
@@ -44,7 +53,7 @@ func (d *demo) report() error {
 	}
 	for _, r := range d.rows {
 		if r.flow != nil && r.flow.SHA256 != "" {
-			fmt.Fprintf(d.out, "  SHA-256 of what arrived: %s\n", r.flow.SHA256)
+			fmt.Fprintf(d.out, "  SHA-256 of what arrived: %s %s\n", r.flow.SHA256, r.verdict())
 		}
 	}
 	for _, s := range d.seen {

@@ -85,7 +85,7 @@ func (d *demo) hashed(ctx context.Context) (row, error) {
 	if err == nil && (sent.SHA256 != got.SHA256 || got.Bytes != d.opt.Bytes) {
 		err = fmt.Errorf("sent %d bytes with SHA-256 %s, but %d with %s arrived", sent.Bytes, sent.SHA256, got.Bytes, got.SHA256)
 	}
-	return row{flow: &got}, err
+	return row{flow: &got, sent: sent.SHA256}, err
 }
 
 func (d *demo) burst(ctx context.Context) (row, error) {

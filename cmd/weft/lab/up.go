@@ -132,7 +132,7 @@ func (f *upFlags) run(ctx context.Context, out io.Writer) error {
 	if err := writeReady(out, s, info); err != nil || f.detach {
 		return err
 	}
-	return stay(ctx, cmd)
+	return errors.Join(stay(ctx, cmd), s.forget())
 }
 
 func writeReady(out io.Writer, s state, info *Info) error {
