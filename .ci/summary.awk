@@ -71,5 +71,5 @@ END {
 	}
 	if (skipped) print "\nskipped:"
 	for (i = 1; i <= skipped; i++) print skips[i]
-	printf "\n%d tests passed, %d failed, %d skipped\n", passed, failed, skipped
+	printf "\n%d passed, %d failed, %d skipped\n", passed, failed, skipped
 }
