@@ -7,7 +7,6 @@ import (
 	"runtime"
 
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"weft/encap"
 	"weft/tunnel"
@@ -116,18 +115,6 @@ func (p *plane) sample() {
 			p.counts[0].drop(encap.TunQueueFull, int(n-p.ends.queueFull))
 		}
 		p.ends.queueFull, p.ends.sampled = n, true
-	}
-}
-
-// beBatch makes the calling thread one that the scheduler does not let
-// interrupt others when it wakes up (SCHED_BATCH, sched(7)). On a busy machine
-// whoever produces packets then produces several before a loop runs, which
-// means fewer switches and larger batches; on an idle one nothing changes.
-func (p *plane) beBatch() {
-	const schedBatch = 3
-	attr := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: schedBatch}
-	if err := unix.SchedSetAttr(0, &attr, 0); err != nil {
-		p.node.log.Debug("loop runs under the default scheduling policy", "err", err)
 	}
 }
 

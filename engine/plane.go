@@ -192,7 +192,6 @@ func (p *plane) carry(ctx context.Context) error {
 	for _, loop := range loops {
 		group.Go(func() error {
 			runtime.LockOSThread() // for good: the thread ends with the loop
-			p.beBatch()
 			defer e.stop.Stop()
 			return loop()
 		})
