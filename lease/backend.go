@@ -13,7 +13,7 @@ import (
 // not judged.
 var backendKeys = map[string][]string{
 	"udp":         {"Port", "MTU"}, // MTU is ours; flannel's udp backend ignores it
-	"vxlan":       {"VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting"},
+	"vxlan":       {"VNI", "Port", "MTU", "GBP", "Learning", "DirectRouting", "MacPrefix"},
 	"wireguard":   {"ListenPort", "ListenPortV6", "MTU", "PSK", "PersistentKeepaliveInterval", "Mode"},
 	"host-gw":     {},
 	"ipip":        {"DirectRouting"},
@@ -90,6 +90,62 @@ func (c *Config) udp() (UDPBackend, error) {
 		mtuOption("MTU", &b.MTU),
 	)
 	return b, err
+}
+
+// VXLANBackend holds the options of the vxlan backend.
+type VXLANBackend struct {
+	VNI           int    // VXLAN network identifier, 0..2²⁴−1; default 1
+	Port          int    // UDP port of every node, 1..65535; default 8472, also for 0
+	MTU           int    // most bytes of an outer packet; 0: the underlay's MTU
+	GBP           bool   // frames may bear a group policy
+	DirectRouting bool   // peers on the same link get a kernel route instead of the tunnel
+	Learning      bool   // for kernel devices; leases tell us all that could be learnt
+	MacPrefix     string // for flannel on Windows only
+}
+
+// VXLAN returns the options of the vxlan backend. It is an error to ask for
+// them when the backend is another one.
+func (c *Config) VXLAN() (VXLANBackend, error) {
+	b, err := c.vxlan()
+	if err != nil {
+		return b, fmt.Errorf("net-conf: %w", err)
+	}
+	return b, nil
+}
+
+// The kernel's VXLAN port, which flannel keeps; IANA's is 4789.
+const vxlanPort = 8472
+
+func (c *Config) vxlan() (VXLANBackend, error) {
+	b := VXLANBackend{VNI: 1, Port: vxlanPort}
+	if c.BackendType != "vxlan" {
+		return b, fmt.Errorf("Backend.Type: %q is not vxlan", c.BackendType)
+	}
+	err := c.backendOptions(
+		intOption("VNI", &b.VNI, 0, MaxVNI),
+		intOption("Port", &b.Port, 0, 65535),
+		mtuOption("MTU", &b.MTU),
+		boolOption("GBP", &b.GBP),
+		boolOption("DirectRouting", &b.DirectRouting),
+		boolOption("Learning", &b.Learning),
+		stringOption("MacPrefix", &b.MacPrefix),
+	)
+	if b.Port == 0 {
+		b.Port = vxlanPort
+	}
+	return b, err
+}
+
+// checkBackend reads the options of a backend that we know, for the errors in
+// them.
+func (c *Config) checkBackend() (err error) {
+	switch c.BackendType {
+	case "udp":
+		_, err = c.udp()
+	case "vxlan":
+		_, err = c.vxlan()
+	}
+	return err
 }
 
 // mtuOption reads an outer MTU in bytes: 0, or at least the 576 that every

@@ -18,7 +18,9 @@ type Refusal struct {
 // in the network cfg; nil means yes. It judges l alone; for what two peers
 // claim see [Usable]. A lease is refused when
 //
-//   - its BackendType is not the network's (the udp backend and alloc write none),
+//   - its BackendType is neither the network's nor one that this node speaks
+//     beside it (the udp backend and alloc write none; in networks of udp and
+//     of vxlan, which this node frames itself, nodes of both may stand),
 //   - it holds no subnet of a family that the network uses,
 //   - such a subnet has host bits set, is not a part of the network or
 //     overlaps the own one,
@@ -77,8 +79,14 @@ func published(backendType string) string {
 	return backendType
 }
 
+// framed tells whether a backend of this type is a framing of our own, so that
+// it can be spoken beside another one.
+func framed(backendType string) bool { return backendType == "udp" || backendType == "vxlan" }
+
 func checkType(cfg *Config, a Attrs) error {
-	if published(a.BackendType) != published(cfg.BackendType) {
+	theirs := published(a.BackendType)
+	both := framed(cfg.BackendType) && (theirs == "" || framed(theirs))
+	if !both && theirs != published(cfg.BackendType) {
 		return fmt.Errorf("BackendType: %q does not talk to %q", a.BackendType, cfg.BackendType)
 	}
 	return nil

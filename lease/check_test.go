@@ -24,6 +24,7 @@ func TestCheck(t *testing.T) {
 	v6 := config(t, `{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:10:5::/48"}`)
 	dual := config(t, dualConf)
 	vxlan := config(t, `{"Network":"10.5.0.0/16","Backend":{"Type":"vxlan"}}`)
+	hostGW := config(t, `{"Network":"10.5.0.0/16","Backend":{"Type":"host-gw"}}`)
 	own := peer("10.5.1.0-24&fd00:10:5:1::-64", "192.168.50.1")
 
 	typed := func(l lease.Lease, kind, data string) lease.Lease {
@@ -65,8 +66,11 @@ func TestCheck(t *testing.T) {
 		{"IPv6 link-local", dual, peer("10.5.2.0-24", "fe80::2"), "means nothing without an interface"},
 		{"address in its own subnet", v4, peer("10.5.2.0-24", "10.5.2.9"), "lies inside its own subnet"},
 		{"no family in use", v4, peer("0.0.0.0-0&fd00:10:5:2::-64", "fd00:50::2"), "no subnet of an address family in use"},
-		{"other type", v4, typed(peer("10.5.2.0-24", "192.168.50.2"), "vxlan", "{}"), `BackendType: "vxlan" does not talk to "udp"`},
-		{"empty type in vxlan", vxlan, peer("10.5.2.0-24", "192.168.50.2"), "does not talk"},
+		{"vxlan in udp", v4, typed(peer("10.5.2.0-24", "192.168.50.2"), "vxlan", `{"VtepMAC":"96:59:b2:3f:04:ee"}`), ""},
+		{"udp in vxlan", vxlan, peer("10.5.2.0-24", "192.168.50.2"), ""},
+		{"other type", v4, typed(peer("10.5.2.0-24", "192.168.50.2"), "host-gw", ""), `BackendType: "host-gw" does not talk to "udp"`},
+		{"other type in vxlan", vxlan, typed(peer("10.5.2.0-24", "192.168.50.2"), "wireguard", "{}"), `BackendType: "wireguard" does not talk to "vxlan"`},
+		{"empty type in host-gw", hostGW, peer("10.5.2.0-24", "192.168.50.2"), "does not talk"},
 		{"vxlan without data", vxlan, typed(peer("10.5.2.0-24", "192.168.50.2"), "vxlan", ""), "BackendData: missing"},
 	} {
 		err := lease.Check(tc.cfg, own, tc.l)

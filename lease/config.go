@@ -38,7 +38,7 @@ type Config struct {
 // The rules are flannel's (pkg/subnet/config.go), with these differences: text
 // of the other family in IPv6Network, both families off and a Backend without
 // a Type are errors here rather than surprises later, and the options of the
-// udp backend are checked at once.
+// udp and vxlan backends are checked at once.
 //
 // SubnetMin above SubnetMax is accepted, as by flannel; [Claim.Plan] then
 // finds no subnet and says why.
@@ -95,12 +95,7 @@ func (c *Config) derive(r4, r6 ranges) error {
 		}
 		c.IPv6Network, c.IPv6SubnetLen, c.IPv6SubnetMin, c.IPv6SubnetMax = r6.network, r6.length, r6.min, r6.max
 	}
-	if c.BackendType == "udp" {
-		if _, err := c.udp(); err != nil {
-			return err
-		}
-	}
-	return nil
+	return c.checkBackend()
 }
 
 // An option is one key of a JSON object and what to do with its value.

@@ -90,6 +90,16 @@ func addrOption(name string, p *netip.Addr, ok func(netip.Addr) bool) option {
 	}}
 }
 
+func stringOption(name string, p *string) option {
+	return option{name, func(raw json.RawMessage) error {
+		text, err := stringValue(raw)
+		if err == nil && !isNull(raw) {
+			*p = text
+		}
+		return err
+	}}
+}
+
 func stringValue(raw json.RawMessage) (string, error) {
 	var s string
 	if json.Unmarshal(raw, &s) != nil {
