@@ -20,7 +20,10 @@ const callTimeout = 5 * time.Second
 const maxDumps = 4
 
 // A kernel reads and changes the state of one network namespace.
-type kernel struct{ h *netlink.Handle }
+type kernel struct {
+	h    *netlink.Handle
+	find *finder
+}
 
 // openKernel opens rtnetlink in the network namespace of the calling thread.
 func openKernel() (*kernel, error) {
@@ -32,10 +35,18 @@ func openKernel() (*kernel, error) {
 		h.Close()
 		return nil, fmt.Errorf("route: setting the timeout of rtnetlink: %w", err)
 	}
-	return &kernel{h}, nil
+	find, err := openFinder()
+	if err != nil {
+		h.Close()
+		return nil, err
+	}
+	return &kernel{h, find}, nil
 }
 
-func (k *kernel) close() { k.h.Close() }
+func (k *kernel) close() {
+	k.h.Close()
+	k.find.close()
+}
 
 // link finds a device; missing reports that there is none of that name.
 func (k *kernel) link(name string) (l netlink.Link, missing bool, err error) {
@@ -55,6 +66,9 @@ func (k *kernel) snapshot(d Desired, link netlink.Link) (actual, error) {
 	}
 	attrs := link.Attrs()
 	a := actual{MTU: attrs.MTU, Up: attrs.Flags&net.FlagUp != 0}
+	if a.Onlink, err = k.onlink(d.asked, attrs.Index); err != nil {
+		return actual{}, err
+	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		err := k.addrs(&a, link, family)
 		if err == nil {

@@ -12,8 +12,9 @@ import (
 type actual struct {
 	MTU    int
 	Up     bool
-	Addrs  []netip.Prefix // on the link, all scopes
-	Routes []entry        // main table: ours, and those at a place that we want
+	Addrs  []netip.Prefix     // on the link, all scopes
+	Routes []entry            // main table: ours, and those at a place that we want
+	Onlink map[netip.Addr]hop // of the gateways of conditional routes, those on a link
 }
 
 // An entry is a route as the kernel has it.
@@ -129,6 +130,10 @@ func planRoutes(d Desired, a actual) (changes []change, conflicts []conflict) {
 	wanted := make(map[key]entry, len(d.Routes))
 	taken := make(map[entry]bool) // entries that a replacement does away with
 	for _, r := range d.Routes {
+		r, ok := r.under(a.Onlink)
+		if !ok {
+			continue
+		}
 		w := r.installed()
 		holders := held[r.key()]
 		present := slices.Contains(holders, w)

@@ -27,6 +27,15 @@ func settled() actual {
 		Routes: []entry{Route{Dst: pfx("10.5.0.0/16"), Link: "flannel0"}.installed()}}
 }
 
+// onEth0 is what the lookups say when these are on the link of eth0.
+func onEth0(addrs ...string) map[netip.Addr]hop {
+	out := make(map[netip.Addr]hop)
+	for _, a := range addrs {
+		out[addr(a)] = hop{3, "eth0"}
+	}
+	return out
+}
+
 func foreign(r Route, proto uint8) entry {
 	e := r.installed()
 	e.Proto = proto
@@ -37,6 +46,10 @@ func TestPlan(t *testing.T) {
 	network := Route{Dst: pfx("10.5.0.0/16"), Link: "flannel0"}
 	cni := foreign(Route{Dst: pfx("10.5.1.0/24"), Link: "cni0", Src: addr("10.5.1.1")}, unix.RTPROT_KERNEL)
 	hole := Route{Dst: pfx("10.5.1.0/24"), Blackhole: true}
+	direct := []Route{{Dst: pfx("10.5.2.0/24"), Via: addr("192.168.50.2"), Direct: true},
+		{Dst: pfx("10.5.3.0/24"), Via: addr("192.168.50.3"), Direct: true}}
+	byEth0 := Route{Dst: pfx("10.5.2.0/24"), Via: addr("192.168.50.2"), Link: "eth0"}
+	taken := foreign(Route{Dst: pfx("10.5.2.0/24"), Via: addr("192.168.50.9"), Link: "eth0"}, unix.RTPROT_STATIC)
 	for _, c := range []struct {
 		name     string
 		d        func(*Desired)
@@ -114,6 +127,31 @@ func TestPlan(t *testing.T) {
 			},
 			want: []string{"set route 10.5.2.0/24 via 10.5.2.0 dev flannel0 onlink",
 				"set route fd00:10:5:2::/64 via fd00:10:5:2:: dev flannel0 metric 1024 onlink"}},
+		{name: "conditional routes, one of which holds",
+			d:    func(d *Desired) { d.Routes = append(d.Routes, direct...) },
+			a:    func(a *actual) { a.Onlink = onEth0("192.168.50.2") },
+			want: []string{"set route 10.5.2.0/24 via 192.168.50.2 dev eth0"}},
+		{name: "settled conditional route",
+			d: func(d *Desired) { d.Routes = append(d.Routes, direct...) },
+			a: func(a *actual) { a.Onlink, a.Routes = onEth0("192.168.50.2"), append(a.Routes, byEth0.installed()) }},
+		{name: "a conditional route goes with its condition, and the others stay",
+			d:    func(d *Desired) { d.Routes = append(d.Routes, direct...) },
+			a:    func(a *actual) { a.Onlink, a.Routes = onEth0("192.168.50.3"), append(a.Routes, byEth0.installed()) },
+			want: []string{"set route 10.5.3.0/24 via 192.168.50.3 dev eth0", "remove route 10.5.2.0/24 via 192.168.50.2 dev eth0"}},
+		{name: "a conditional route follows to another device",
+			d: func(d *Desired) { d.Routes = append(d.Routes, direct...) },
+			a: func(a *actual) {
+				a.Onlink = map[netip.Addr]hop{addr("192.168.50.2"): {4, "eth1"}}
+				a.Routes = append(a.Routes, byEth0.installed())
+			}, want: []string{"set route 10.5.2.0/24 via 192.168.50.2 dev eth1"}},
+		{name: "a conditional route and an administrator's",
+			d: func(d *Desired) { d.Routes = append(d.Routes, direct...) },
+			a: func(a *actual) {
+				a.Onlink, a.Routes = onEth0("192.168.50.2"), append(a.Routes, taken)
+			}, conflict: "the table has 10.5.2.0/24 via 192.168.50.9 dev eth0 proto 4"},
+		{name: "a conditional route that does not hold is in nobody's way",
+			d: func(d *Desired) { d.Routes = append(d.Routes, direct...) },
+			a: func(a *actual) { a.Routes = append(a.Routes, taken) }},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, a := udp(), settled()
@@ -163,6 +201,13 @@ func TestNormalRefuses(t *testing.T) {
 		{"two for one place", func(d *Desired) {
 			d.Routes = append(d.Routes, Route{Dst: pfx("10.5.3.7/16"), Via: addr("192.0.2.1")})
 		}, "10.5.0.0/16 via 192.0.2.1 dev flannel0 have the same destination"},
+		{"conditional without a gateway", func(d *Desired) { d.Routes[0].Direct = true }, "Direct needs Via"},
+		{"conditional on a device", func(d *Desired) {
+			d.Routes[0] = Route{Dst: pfx("10.5.2.0/24"), Via: addr("192.0.2.1"), Link: "eth0", Direct: true}
+		}, "10.5.2.0/24 via 192.0.2.1 dev eth0 while on a link: Direct needs Via"},
+		{"conditional and not", func(d *Desired) {
+			d.Routes = append(d.Routes, Route{Dst: pfx("10.5.0.0/16"), Via: addr("192.0.2.1"), Direct: true})
+		}, "10.5.0.0/16 via 192.0.2.1 while on a link have the same destination"},
 		{"negative metric", func(d *Desired) { d.Routes[0].Metric = -1 }, "metric -1"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

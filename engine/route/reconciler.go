@@ -31,19 +31,21 @@ type Reconciler struct {
 	mon     *rtmon.Monitor
 	ns      netns.NsHandle
 	repairs atomic.Uint64
-	lost    atomic.Pointer[func()]
+	touched atomic.Bool              // since the last check, something of ours
 	about   atomic.Pointer[interest] // read by the listener while mu is held
-	gone    atomic.Int64             // index of the device, once it was seen to go
 	every   time.Duration            // between full checks
 
 	mu          sync.Mutex // held while the kernel's state is read and changed
 	want        *Desired   // in normal form; nil before the first Set
 	index       int        // of the device last seen; 0 when there is none
 	acceptLocal bool
-	conflicts   map[string]bool // logged and still there
-	held        error           // those of them that are errors
-	complaint   string          // last failure logged, to say it once
-	sysctlError string          // likewise for sysctls
+	settled     bool               // the last comparison left nothing to do
+	onlink      map[netip.Addr]hop // as of then: where the gateways of conditional routes are
+	direct      []netip.Prefix     // and which of these routes are in force
+	conflicts   map[string]bool    // logged and still there
+	held        error              // those of them that are errors
+	complaint   string             // last failure logged, to say it once
+	sysctlError string             // likewise for sysctls
 }
 
 // New opens a Reconciler for the network namespace of the calling thread. A
@@ -61,7 +63,7 @@ func New(log *slog.Logger) (*Reconciler, error) {
 		ns.Close()
 		return nil, err
 	}
-	mon, err := rtmon.Open(rtmon.Links | rtmon.Addrs | rtmon.Routes)
+	mon, err := rtmon.Open(rtmon.Links | rtmon.Addrs | rtmon.Routes | rtmon.Rules)
 	if err != nil {
 		kern.close()
 		ns.Close()
@@ -92,7 +94,7 @@ func (r *Reconciler) Set(ctx context.Context, d Desired) error {
 	}
 	r.adopt(link)
 	r.sysctls(true)
-	_, err = r.converge(ctx, link, func(c change) {
+	err = r.converge(ctx, link, func(c change) {
 		r.log.Debug("applied", "iface", n.Link, "change", c.String())
 	})
 	return errors.Join(err, r.held)
@@ -109,10 +111,6 @@ func (r *Reconciler) AcceptLocal() bool {
 	defer r.mu.Unlock()
 	return r.acceptLocal
 }
-
-// OnLinkLost makes Run call f once each time the device has disappeared. Run
-// waits for f, which may make the device anew and call Set.
-func (r *Reconciler) OnLinkLost(f func()) { r.lost.Store(&f) }
 
 // Close ends a Run and releases the sockets. The kernel's state stays.
 func (r *Reconciler) Close() error {
@@ -134,45 +132,46 @@ func (r *Reconciler) adopt(link netlink.Link) {
 			r.log.Debug("the kernel may give the link an IPv6 address of its own", "iface", r.want.Link, "err", err)
 		}
 		r.index, r.acceptLocal = index, false
-		r.gone.Store(0)
 	}
 	r.attend(r.index)
 }
 
 // converge repeats compare and change until nothing is left, telling done of
 // each change that succeeded. The caller holds mu.
-func (r *Reconciler) converge(ctx context.Context, link netlink.Link, done func(change)) (n int, err error) {
+func (r *Reconciler) converge(ctx context.Context, link netlink.Link, done func(change)) error {
 	var last []change
+	r.settled = false
 	for range maxRounds {
 		if err := ctx.Err(); err != nil {
-			return n, err
+			return err
 		}
 		a, err := r.kern.snapshot(*r.want, link)
 		if err != nil {
-			return n, err
+			return err
 		}
+		r.observe(a)
 		changes, conflicts := plan(*r.want, a)
 		r.report(conflicts)
 		if last = changes; len(changes) == 0 {
-			return n, nil
+			r.settled = true
+			return nil
 		}
 		var errs []error
 		for _, c := range changes {
 			if err := ctx.Err(); err != nil {
-				return n, errors.Join(append(errs, err)...)
+				return errors.Join(append(errs, err)...)
 			}
 			if err := r.kern.apply(link, c); err != nil {
 				errs = append(errs, err)
 				continue
 			}
-			n++
 			done(c)
 		}
 		if len(errs) == len(changes) {
-			return n, errors.Join(errs...)
+			return errors.Join(errs...)
 		}
 	}
-	return n, fmt.Errorf("route: %s is not as wanted after %d rounds of changes; the last were %v", r.want.Link, maxRounds, last)
+	return fmt.Errorf("route: %s is not as wanted after %d rounds of changes; the last were %v", r.want.Link, maxRounds, last)
 }
 
 // report logs each conflict once and keeps those that are errors.
@@ -224,21 +223,4 @@ func (r *Reconciler) sysctls(first bool) {
 		r.log.Warn("settings of the link are not as wanted", "iface", r.want.Link, "err", text)
 	}
 	r.sysctlError = text
-}
-
-// An interest is what of the kernel's news concerns us.
-type interest struct {
-	index int
-	names map[string]bool
-	dsts  map[netip.Prefix]bool
-}
-
-// attend sets the interest after want or the device changed.
-func (r *Reconciler) attend(index int) {
-	in := &interest{index: index, names: map[string]bool{r.want.Link: true}, dsts: make(map[netip.Prefix]bool)}
-	for _, x := range r.want.Routes {
-		in.names[x.Link] = true
-		in.dsts[x.Dst] = true
-	}
-	r.about.Store(in)
 }

@@ -27,6 +27,8 @@ type Desired struct {
 	Addrs  []netip.Prefix    // the device's addresses, link-local ones aside
 	Routes []Route           // all routes of ours; others of ours are removed
 	Sysctl map[string]string // best effort, such as net.ipv4.conf.flannel0.forwarding=1
+
+	asked []netip.Addr // what vias returns; in normal form only
 }
 
 // A Route is one entry of the main routing table.
@@ -34,6 +36,7 @@ type Route struct {
 	Dst       netip.Prefix
 	Via       netip.Addr // gateway; the zero value: reached directly through Link
 	Link      string     // device; empty: Desired.Link
+	Direct    bool       // only while Via is on a link of this host, whose device is then used; Link and Onlink stay unset
 	Onlink    bool       // take Via to be reachable on Link whatever the addresses say
 	Src       netip.Addr // preferred source address; the zero value: the kernel's choice
 	Blackhole bool       // drop silently, unless another's route has this place; only Dst and Metric count
@@ -61,6 +64,9 @@ func (r Route) String() string {
 	}
 	if r.Onlink {
 		b.WriteString(" onlink")
+	}
+	if r.Direct {
+		b.WriteString(" while on a link")
 	}
 	return b.String()
 }
@@ -98,6 +104,7 @@ func (d Desired) normal() (Desired, error) {
 		seen[n.key()] = n
 		out.Routes = append(out.Routes, n)
 	}
+	out.asked = out.vias()
 	return out, errors.Join(errs...)
 }
 
@@ -107,7 +114,11 @@ func (r Route) normal(link string) (Route, error) {
 	}
 	r.Dst = r.Dst.Masked()
 	v4 := r.Dst.Addr().Is4()
-	if r.Blackhole {
+	if r.Direct {
+		if !r.Via.IsValid() || r.Blackhole || r.Link != "" || r.Onlink {
+			return r, fmt.Errorf("route: Routes: %s: Direct needs Via, and excludes Blackhole, Link and Onlink", r)
+		}
+	} else if r.Blackhole {
 		r.Via, r.Link, r.Onlink, r.Src = netip.Addr{}, "", false, netip.Addr{}
 	} else if r.Link == "" {
 		r.Link = link

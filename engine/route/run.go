@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"weft/engine/route/rtmon"
@@ -20,8 +22,10 @@ const (
 
 // Run keeps the last Desired true until ctx ends, when it returns nil, or
 // until Close. It wakes on events about the device, its addresses and our
-// routes; several within the debounce time cause one check. Whoever keeps
-// undoing our repairs is answered ever more slowly.
+// routes, and on any event at all while there are conditional routes; several
+// within the debounce time cause one check. Whoever keeps undoing our repairs
+// is answered ever more slowly; a conditional route that comes or goes with its
+// condition is no repair.
 func (r *Reconciler) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	news := make(chan struct{}, 1)
@@ -43,9 +47,13 @@ func (r *Reconciler) Run(ctx context.Context) error {
 			}
 		case <-due:
 			due = nil
-			delay = delay.after(r.check(ctx, false), false)
+			d := lookups
+			if r.touched.Swap(false) {
+				d = state
+			}
+			delay = delay.after(r.check(ctx, d), false)
 		case <-tick.C:
-			delay = delay.after(r.check(ctx, true), true)
+			delay = delay.after(r.check(ctx, settings), true)
 		}
 	}
 }
@@ -75,11 +83,14 @@ func (r *Reconciler) listen(ctx context.Context, news chan<- struct{}) error {
 		case err != nil && !errors.Is(err, rtmon.ErrLost):
 			return fmt.Errorf("route: %w", err)
 		}
-		matters := err != nil
+		touched := err != nil
 		for _, ev := range events {
-			matters = r.concerns(ev) || matters
+			touched = r.concerns(ev) || touched
 		}
-		if matters {
+		if touched {
+			r.touched.Store(true)
+		}
+		if in := r.about.Load(); touched || in != nil && in.lookups && len(events) > 0 {
 			select {
 			case news <- struct{}{}:
 			default:
@@ -88,77 +99,112 @@ func (r *Reconciler) listen(ctx context.Context, news chan<- struct{}) error {
 	}
 }
 
-// concerns reports whether ev may have touched the desired state.
+// An interest is what of the kernel's news concerns us.
+type interest struct {
+	index   int
+	names   map[string]bool
+	dsts    map[netip.Prefix]bool
+	hops    map[int]bool // devices of conditional routes in force
+	lookups bool         // there are conditional routes
+}
+
+// attend sets the interest after want or the device changed.
+func (r *Reconciler) attend(index int) {
+	in := &interest{index: index, names: map[string]bool{r.want.Link: true},
+		dsts: make(map[netip.Prefix]bool), hops: make(map[int]bool)}
+	for _, x := range r.want.Routes {
+		in.dsts[x.Dst] = true
+		if x.Link != "" {
+			in.names[x.Link] = true
+		}
+		in.lookups = in.lookups || x.Direct
+	}
+	for _, h := range r.onlink {
+		in.hops[h.index] = true
+	}
+	r.about.Store(in)
+}
+
+// concerns reports whether ev may have touched the desired state. A device of a
+// conditional route counts, because IPv4 routes go with it unannounced.
 func (r *Reconciler) concerns(ev rtmon.Event) bool {
 	in := r.about.Load()
 	if in == nil {
 		return false
 	}
 	switch ev.Kind {
-	case rtmon.LinkGone:
-		if ev.Index == in.index {
-			r.gone.Store(int64(ev.Index))
-		}
-		return ev.Index == in.index || in.names[ev.Name]
-	case rtmon.Link:
-		return ev.Index == in.index || in.names[ev.Name]
+	case rtmon.Link, rtmon.LinkGone:
+		return ev.Index == in.index || in.names[ev.Name] || in.hops[ev.Index]
 	case rtmon.Addr:
-		return ev.Index == in.index
+		return ev.Index == in.index || in.hops[ev.Index]
 	case rtmon.Route:
 		return ev.Table == unix.RT_TABLE_MAIN && (ev.Protocol == Protocol || in.dsts[ev.Dst])
 	}
 	return false
 }
 
-// check compares, repairs, and reports whether there was anything to repair.
-// A full check looks at the sysctls too, for which there are no events here.
-func (r *Reconciler) check(ctx context.Context, full bool) bool {
-	n, lost := r.repair(ctx, full)
-	if lost {
-		if f := r.lost.Load(); f != nil {
-			(*f)()
-		}
-	}
-	return n > 0
-}
+// A depth is how much a check looks at. On a host where pods come and go most
+// events touch nothing of ours; asking whether a lookup has another answer now
+// must then do, and not cost a listing of all routes.
+type depth uint8
 
-// repair does the part of check that holds mu.
-func (r *Reconciler) repair(ctx context.Context, full bool) (n int, lost bool) {
+const (
+	lookups  depth = iota // the gateways of conditional routes
+	state                 // these, the device, its addresses and the routes
+	settings              // these and the sysctls, for which there are no events here
+)
+
+// check compares, repairs, and reports whether there was anything to repair.
+func (r *Reconciler) check(ctx context.Context, d depth) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.want == nil {
-		return 0, false
+		return false
 	}
 	link, missing, err := r.kern.link(r.want.Link)
 	if err != nil && !missing {
+		r.settled = false // the next check must not be a small one
 		r.complain(err)
-		return 0, false
+		return false
 	}
-	// Gone is also a device whose successor is here already.
-	lost = r.index != 0 && (missing || int(r.gone.Load()) == r.index || link.Attrs().Index != r.index)
-	if lost {
+	if r.index != 0 && (missing || link.Attrs().Index != r.index) {
 		r.log.Warn("the link has disappeared", "iface", r.want.Link)
 		r.index, r.acceptLocal = 0, false
 	}
 	if missing {
 		r.attend(0)
-		return 0, lost
+		return false
 	}
 	if fresh := r.index != link.Attrs().Index; fresh {
 		r.adopt(link)
-		full = true
+		d = settings
 	}
-	if full {
+	switch {
+	case d == lookups && r.unmoved():
+		return false
+	case d == settings:
 		r.sysctls(false)
 	}
-	n, err = r.converge(ctx, link, func(c change) {
+	return r.repair(ctx, link) > 0
+}
+
+// repair makes the desired state true and says what that took. The caller
+// holds mu.
+func (r *Reconciler) repair(ctx context.Context, link netlink.Link) (repaired int) {
+	before := r.onlink
+	err := r.converge(ctx, link, func(c change) {
+		if via := c.route.Via; before[via] != r.onlink[via] {
+			r.log.Info("followed the underlay", "iface", r.want.Link, "change", c.String())
+			return
+		}
+		repaired++
 		r.repairs.Add(1)
 		r.log.Warn("repaired", "iface", r.want.Link, "change", c.String())
 	})
 	if ctx.Err() == nil {
 		r.complain(err)
 	}
-	return n, lost
+	return repaired
 }
 
 // complain logs a failure when it is not the one logged last.

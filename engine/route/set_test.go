@@ -142,8 +142,8 @@ func TestSetLeavesOthersTheirPlace(t *testing.T) {
 	if !has(t, netlink.FAMILY_V4, "10.6.0.0/16 dev flannel0 proto 241") {
 		t.Error("one conflict kept the other routes from being set")
 	}
-	r.check(t.Context(), true)
-	r.check(t.Context(), true)
+	r.check(t.Context(), settings)
+	r.check(t.Context(), settings)
 	if n := strings.Count(log.String(), "route left to another"); n != 2 {
 		t.Errorf("%d log lines about two conflicts:\n%s", n, &log)
 	}

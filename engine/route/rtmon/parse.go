@@ -35,6 +35,8 @@ func event(typ uint16, b []byte) (Event, bool) {
 		return Event{Kind: Addr, Index: int(binary.NativeEndian.Uint32(b[4:]))}, true
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		return routeEvent(b)
+	case unix.RTM_NEWRULE, unix.RTM_DELRULE:
+		return Event{Kind: Rule}, true
 	}
 	return Event{}, false
 }

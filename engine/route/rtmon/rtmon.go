@@ -1,5 +1,5 @@
-// Package rtmon waits for changes of the kernel's links, addresses and
-// routes.
+// Package rtmon waits for changes of the kernel's links, addresses, routes and
+// routing rules.
 //
 // A Monitor is one rtnetlink socket that has joined multicast groups. The
 // kernel never waits for a slow listener: when the socket's buffer is full it
@@ -32,6 +32,7 @@ const (
 	Links  Group = unix.RTMGRP_LINK
 	Addrs  Group = unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV6_IFADDR
 	Routes Group = unix.RTMGRP_IPV4_ROUTE | unix.RTMGRP_IPV6_ROUTE
+	Rules  Group = 1<<(unix.RTNLGRP_IPV4_RULE-1) | 1<<(unix.RTNLGRP_IPV6_RULE-1)
 )
 
 // A Kind tells what an Event is about.
@@ -43,6 +44,7 @@ const (
 	LinkGone                 // a link was removed, or left this namespace
 	Addr                     // an address was added, changed or removed
 	Route                    // a route was added, changed or removed
+	Rule                     // a rule that chooses between routing tables was added or removed
 )
 
 // An Event is one change.

@@ -47,6 +47,7 @@ func TestParse(t *testing.T) {
 		{"bridge port gone", message(unix.RTM_DELLINK, port...), Event{Kind: Link, Index: 7, Name: "eth0"}},
 		{"address", message(unix.RTM_DELADDR, addr...), Event{Kind: Addr, Index: 7}},
 		{"route", message(unix.RTM_NEWROUTE, route...), Event{Kind: Route, Index: 7, Table: 254, Protocol: 0xf1}},
+		{"rule", message(unix.RTM_NEWRULE, unix.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), Event{Kind: Rule}},
 	} {
 		got := parse(c.in)
 		if len(got) != 1 {
@@ -99,6 +100,32 @@ func TestNext(t *testing.T) {
 		}
 		for _, ev := range events {
 			seen = seen || ev.Kind == Link && ev.Name == "here"
+		}
+	}
+}
+
+// Rules of both families are told of.
+func TestRules(t *testing.T) {
+	nstest.Enter(t)
+	m, err := Open(Rules)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer m.Close()
+	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
+		r := netlink.NewRule()
+		r.Family, r.Table, r.Priority = family, 100, 100
+		if err := netlink.RuleAdd(r); err != nil {
+			t.Fatal(err)
+		}
+		for seen := false; !seen; {
+			events, err := m.Next(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, ev := range events {
+				seen = seen || ev.Kind == Rule
+			}
 		}
 	}
 }
