@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"weft/perf/lab"
 	"weft/perf/load"
+	"weft/perf/plane"
 	"weft/perf/report"
 )
 
@@ -42,6 +44,32 @@ var loadKinds = []loadKind{
 	{report.PingPong, pair("udp-echo", "udp-ping", "-size=64"), latencyOf("udp-ping")},
 	{report.UDP64, pair("udp-recv", "udp-send", "-size=64"), floodValues},
 	{report.UDP1400, pair("udp-recv", "udp-send", "-size=1400"), floodValues},
+}
+
+// bulk are the loads that tell most of a plane: bytes and packets.
+var bulk = []string{report.TCP1, report.UDP64}
+
+// usual limits the loads of some kinds of planes, so that a run does not last
+// for ever. The planes of two kinds of hosts differ from those of one kind by
+// what the receiver gets from the wire, which bulk shows.
+var usual = map[string][]string{
+	plane.WeftToKernel: bulk,
+	plane.KernelToWeft: bulk,
+}
+
+// limit names the only loads of the run that are made on plane s; none when
+// all are. Loads that the user named are made on every plane.
+func (o *options) limit(s plane.Spec) []string {
+	if o.named {
+		return nil
+	}
+	return usual[s.Kind]
+}
+
+// makes reports whether the run makes a load on plane s.
+func (o *options) makes(kind loadKind, s plane.Spec) bool {
+	names := o.limit(s)
+	return names == nil || slices.Contains(names, kind.name)
 }
 
 func loadNames() []string {

@@ -51,7 +51,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("-quick with -rounds 5 -out x: %+v, %v", o, err)
 	}
 	o, err = parseOptions(nil, io.Discard)
-	if err != nil || len(o.planes) != 4 || len(o.wires) != 2 || len(o.loads) != len(loadKinds) || o.leases != 1000 || o.rounds < 3 {
+	if err != nil || len(o.planes) != 7 || len(o.wires) != 2 || len(o.loads) != len(loadKinds) || o.leases != 1000 || o.rounds < 3 {
 		t.Errorf("defaults: %+v, %v", o, err)
 	}
 }
@@ -95,6 +95,39 @@ func TestMissingProgram(t *testing.T) {
 		}
 		if !tt.fails && slices.ContainsFunc(o.planes, func(s plane.Spec) bool { return s.NeedsWeft() }) {
 			t.Errorf("%q: kept %+v", tt.args, o.planes)
+		}
+	}
+}
+
+// TestLimits checks that planes of two kinds of hosts are measured with few
+// loads unless the user names the loads.
+func TestLimits(t *testing.T) {
+	for _, tt := range []struct {
+		args  []string
+		cells int
+		limit []string // of a plane of two kinds of hosts
+	}{
+		{nil, 3 * 2 * (5*len(loadKinds) + 2*len(bulk)), bulk},
+		{[]string{"-only=rr,leases"}, 3 * 2 * 7, nil},
+		{[]string{"-planes=weft-vxlan,kernel-to-weft", "-rounds=1", "-wires=gso"}, len(loadKinds) + len(bulk), bulk},
+		{[]string{"-plane=old=kernel-to-weft,weft:/x", "-planes=old", "-rounds=1", "-wires=gso"}, len(bulk), bulk},
+	} {
+		o, err := parseOptions(tt.args, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := o.plannedCells(); got != tt.cells {
+			t.Errorf("%q: %d cells, want %d", tt.args, got, tt.cells)
+		}
+		if got := o.limit(o.planes[len(o.planes)-1]); !slices.Equal(got, tt.limit) {
+			t.Errorf("%q: only loads %q, want %q", tt.args, got, tt.limit)
+		}
+	}
+	for name, loads := range usual {
+		for _, l := range loads {
+			if !slices.Contains(loadNames(), l) {
+				t.Errorf("plane %s is limited to the unknown load %s", name, l)
+			}
 		}
 	}
 }

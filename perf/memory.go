@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -87,20 +85,10 @@ func measureMemory(ctx context.Context, o plane.Options, leases int) (_ *report.
 	return &report.Memory{Leases: leases, RSSBytes: p.RSS, Peak: p.Peak}, nil
 }
 
-// writeLeases writes n leases of other nodes into a folder of leases, in the
-// form of package lease/file. Without a heartbeat they never expire.
+// writeLeases writes n leases of other nodes into a folder of leases.
 func writeLeases(dir string, n int) error {
-	subnets := filepath.Join(dir, "subnets")
-	if err := os.MkdirAll(subnets, 0o755); err != nil {
-		return err
-	}
 	for i := range n {
-		l := otherLease(i)
-		text, err := json.Marshal(l.Attrs)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(subnets, l.Key()+".json"), text, 0o644); err != nil {
+		if err := plane.WriteLease(dir, otherLease(i)); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,7 @@ type options struct {
 	out     string    // folder of the results; "" for standard output only
 	hold    bool      // lay the labs and wait
 	asked   bool      // the planes were named by the user
+	named   bool      // the loads were named by the user
 	logging io.Writer // progress
 	tables  io.Writer // the results as Markdown
 }
@@ -61,13 +62,13 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs.Float64Var(&w.seconds, "seconds", 3, "length of a measured window")
 	fs.StringVar(&w.planes, "planes", "", "comma-separated planes (default: all)")
 	fs.StringVar(&w.wires, "wires", "", "comma-separated wires: gso, wire (default: both)")
-	fs.StringVar(&w.only, "only", "", "comma-separated loads: "+strings.Join(loadNames(), ", ")+", leases (default: all)")
+	fs.StringVar(&w.only, "only", "", "comma-separated loads: "+strings.Join(loadNames(), ", ")+", leases (default: all,\non planes of two kinds of hosts "+strings.Join(bulk, " and ")+")")
 	fs.StringVar(&w.weft, "weft", "bin/weft", "the weft binary")
 	fs.Var(&w.env, "weft-env", "`K=V` for the environment of weft; repeatable")
 	fs.Var(&w.arg, "weft-arg", "`flag` for weft up; repeatable")
 	fs.Var(&w.variants, "plane", "one more plane, `NAME=KIND,weft:PATH,env:K=V,arg:FLAG`; repeatable")
 	fs.StringVar(&w.base, "base", plane.KernelVXLAN, "the plane that ratios are taken against")
-	fs.IntVar(&w.leases, "leases", 1000, "leases of the memory measurement, 0 for none")
+	fs.IntVar(&w.leases, "leases", report.MemoryLeases, "leases of the memory measurement, 0 for none")
 	fs.StringVar(&w.out, "out", "perf/results", "folder for results (with -quick none, unless given)")
 	fs.IntVar(&w.retries, "retries", 1, "how often a disturbed cell is measured again")
 	fs.DurationVar(&w.settle, "settle", 2*time.Second, "how long a cell waits for other programs to be quiet")
@@ -104,7 +105,8 @@ func (w *words) options(given map[string]bool, logging io.Writer) (*options, err
 		rounds: w.rounds, length: time.Duration(w.seconds * float64(time.Second)),
 		warmup: 500 * time.Millisecond, retries: w.retries, settle: w.settle, leases: w.leases,
 		weft: plane.Options{Weft: w.weft, Env: w.env, Args: w.arg},
-		base: w.base, out: w.out, hold: w.hold, asked: w.planes != "", logging: logging, tables: os.Stdout,
+		base: w.base, out: w.out, hold: w.hold, asked: w.planes != "", named: w.only != "",
+		logging: logging, tables: os.Stdout,
 	}
 	for _, err := range []error{o.choosePlanes(w), o.chooseWires(w.wires), o.chooseLoads(w.only)} {
 		if err != nil {

@@ -41,9 +41,22 @@ func run(ctx context.Context, o *options) error {
 	if r.result.Environment, err = environment(); err != nil {
 		return err
 	}
-	r.cells = o.rounds * len(o.wires) * len(o.loads) * len(o.planes)
+	r.cells = o.plannedCells()
 	measured := r.measure(ctx)
 	return errors.Join(measured, r.write())
+}
+
+// plannedCells counts the cells of a run.
+func (o *options) plannedCells() int {
+	n := 0
+	for _, kind := range o.loads {
+		for _, s := range o.planes {
+			if o.makes(kind, s) {
+				n++
+			}
+		}
+	}
+	return n * o.rounds * len(o.wires)
 }
 
 // measure makes all rounds and the memory measurement.
@@ -66,7 +79,8 @@ func (r *runner) measure(ctx context.Context) error {
 	return nil
 }
 
-// round measures every load on every plane once, over one wire.
+// round measures once over one wire: every load on every plane that it is
+// made on.
 func (r *runner) round(ctx context.Context, round int, wire lab.Wire) (err error) {
 	var benches []*bench
 	defer func() {
@@ -93,6 +107,9 @@ func (r *runner) round(ctx context.Context, round int, wire lab.Wire) (err error
 	fmt.Fprintf(r.logging, "round %d of %d, wire %s: %d labs are laid\n", round, r.rounds, wire, len(benches))
 	for _, kind := range r.loads {
 		for _, b := range benches {
+			if !r.makes(kind, b.spec) {
+				continue
+			}
 			cell, err := r.cell(ctx, b, kind, round)
 			if err != nil {
 				return err
@@ -148,7 +165,7 @@ func (r *runner) describe(b *bench) error {
 			return nil
 		}
 	}
-	p := report.Plane{Name: b.spec.Name, Kind: b.spec.Kind, MTU: b.plane.MTU()}
+	p := report.Plane{Name: b.spec.Name, Kind: b.spec.Kind, MTU: b.plane.MTU(), Loads: r.limit(b.spec)}
 	if b.spec.NeedsWeft() {
 		p.Weft, p.Env, p.Args = b.spec.Options.Weft, b.spec.Options.Env, b.spec.Options.Args
 	}

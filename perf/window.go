@@ -86,9 +86,10 @@ func (b *bench) readNetwork(r *reading) error {
 				return err
 			}
 		}
-		device, err := h.Netlink().LinkByName(b.plane.Device())
+		name := b.plane.Device(i)
+		device, err := h.Netlink().LinkByName(name)
 		if err != nil {
-			return fmt.Errorf("device %s in %s: %w", b.plane.Device(), h.Name(), err)
+			return fmt.Errorf("device %s in %s: %w", name, h.Name(), err)
 		}
 		r.dropped += device.Attrs().Statistics.TxDropped
 	}

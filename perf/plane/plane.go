@@ -2,14 +2,13 @@
 // takes a lab whose hosts know nothing of each other's pods, makes each host's
 // pods reach the other's, and says how large a packet may be.
 //
-// To add one, write a type with the methods of [Plane] and name it in
+// To add one, write a type with the methods of [Plane] and add a line to
 // [kinds]; `perf -planes NAME` then knows it. README.md shows an example.
 package plane
 
 import (
 	"context"
 	"fmt"
-	"sort"
 	"strings"
 
 	"weft/perf/lab"
@@ -22,11 +21,12 @@ type Plane interface {
 	Setup(ctx context.Context, l *lab.Lab) error
 	// MTU is the largest inner packet in bytes; valid after Setup.
 	MTU() int
-	// Processes are the ids of the plane's processes, one per host; none
-	// for a plane that lives in the kernel. Valid after Setup.
+	// Processes are the ids of the plane's processes, at most one per
+	// host; none for a host whose plane lives in the kernel. Valid after
+	// Setup.
 	Processes() []int
-	// Device names the device that packets of pods leave their host by.
-	Device() string
+	// Device names the device that packets of pods leave host i by.
+	Device(i int) string
 	// Teardown ends what Setup started outside the lab's namespaces. It is
 	// called after a failed Setup as well.
 	Teardown() error
@@ -38,6 +38,10 @@ const (
 	KernelVXLAN = "kernel-vxlan"
 	WeftUDP     = "weft-udp"
 	WeftPlain   = "weft-plain"
+	WeftVXLAN   = "weft-vxlan"
+	// One host of each kind; the load's sender is on the first named.
+	WeftToKernel = "weft-to-kernel"
+	KernelToWeft = "kernel-to-weft"
 )
 
 // Options are the settings of one plane under test.
@@ -47,37 +51,60 @@ type Options struct {
 	Args []string // added to the command line of the plane's processes
 }
 
-// kinds makes each kind of plane.
-var kinds = map[string]func(Options) Plane{
-	Routes:      func(Options) Plane { return new(routes) },
-	KernelVXLAN: func(Options) Plane { return new(kernelVXLAN) },
-	WeftUDP:     func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "auto"} },
-	WeftPlain:   func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "plain"} },
+// A kind is a sort of plane.
+type kind struct {
+	name  string
+	weft  bool // it runs the weft binary
+	build func(Options) Plane
+}
+
+// kinds lists every kind, baselines first.
+var kinds = []kind{
+	{Routes, false, func(Options) Plane { return new(routes) }},
+	{KernelVXLAN, false, func(Options) Plane { return new(kernelVXLAN) }},
+	{WeftUDP, true, func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "auto"} }},
+	{WeftPlain, true, func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "plain"} }},
+	{WeftVXLAN, true, func(o Options) Plane { return &weft{options: o, backend: "vxlan", tunMode: "auto"} }},
+	{WeftToKernel, true, func(o Options) Plane { return &mixed{options: o, weftHost: 0} }},
+	{KernelToWeft, true, func(o Options) Plane { return &mixed{options: o, weftHost: 1} }},
+}
+
+// kindOf finds the kind of a name.
+func kindOf(name string) (kind, bool) {
+	for _, k := range kinds {
+		if k.name == name {
+			return k, true
+		}
+	}
+	return kind{}, false
 }
 
 // A Spec names a plane of a run: a kind with its settings.
 type Spec struct {
 	Name    string
-	Kind    string
+	Kind    string // one of the names above
 	Options Options
 }
 
 // Default returns the specs of all kinds, baselines first.
 func Default(o Options) []Spec {
 	var specs []Spec
-	for _, kind := range []string{Routes, KernelVXLAN, WeftUDP, WeftPlain} {
-		specs = append(specs, Spec{Name: kind, Kind: kind, Options: o})
+	for _, k := range kinds {
+		specs = append(specs, Spec{Name: k.name, Kind: k.name, Options: o})
 	}
 	return specs
 }
 
 // New makes the plane that s describes.
-func (s Spec) New() Plane { return kinds[s.Kind](s.Options) }
+func (s Spec) New() Plane {
+	k, _ := kindOf(s.Kind)
+	return k.build(s.Options)
+}
 
 // NeedsWeft reports whether the plane runs the weft binary.
 func (s Spec) NeedsWeft() bool {
-	_, ok := s.New().(*weft)
-	return ok
+	k, _ := kindOf(s.Kind)
+	return k.weft
 }
 
 // ParseSpec reads a variant, NAME=PART,PART…, where a part is
@@ -100,8 +127,9 @@ func ParseSpec(text string, base Options) (Spec, error) {
 	}}
 	for part := range strings.SplitSeq(parts, ",") {
 		key, value, _ := strings.Cut(part, ":")
+		_, isKind := kindOf(part)
 		switch {
-		case kinds[part] != nil:
+		case isKind:
 			s.Kind = part
 		case key == "weft" && value != "":
 			s.Options.Weft = value
@@ -119,9 +147,8 @@ func ParseSpec(text string, base Options) (Spec, error) {
 
 func kindNames() []string {
 	names := make([]string, 0, len(kinds))
-	for name := range kinds {
-		names = append(names, name)
+	for _, k := range kinds {
+		names = append(names, k.name)
 	}
-	sort.Strings(names)
 	return names
 }

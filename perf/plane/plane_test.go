@@ -16,6 +16,7 @@ func TestParseSpec(t *testing.T) {
 		{"old=weft:/tmp/weft.old", Spec{"old", WeftUDP, Options{"/tmp/weft.old", []string{"A=1"}, []string{"--v=1"}}}},
 		{"p=weft-plain,env:B=2,env:C=", Spec{"p", WeftPlain, Options{"bin/weft", []string{"A=1", "B=2", "C="}, []string{"--v=1"}}}},
 		{"x=arg:--source-check=off", Spec{"x", WeftUDP, Options{"bin/weft", []string{"A=1"}, []string{"--v=1", "--source-check=off"}}}},
+		{"m=weft-to-kernel,weft:/x", Spec{"m", WeftToKernel, Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
 		{"r=routes", Spec{"r", Routes, Options{"bin/weft", []string{"A=1"}, []string{"--v=1"}}}},
 	}
 	for _, tt := range tests {
@@ -45,7 +46,7 @@ func TestDefaultNamesEveryKind(t *testing.T) {
 		if s.New() == nil {
 			t.Errorf("no plane %s", s.Kind)
 		}
-		if got, want := s.NeedsWeft(), strings.HasPrefix(s.Kind, "weft"); got != want {
+		if got, want := s.NeedsWeft(), strings.Contains(s.Kind, "weft"); got != want {
 			t.Errorf("%s: NeedsWeft %v, want %v", s.Kind, got, want)
 		}
 	}

@@ -26,10 +26,10 @@ func (*routes) Setup(_ context.Context, l *lab.Lab) error {
 	return nil
 }
 
-func (*routes) MTU() int         { return lab.UnderlayMTU }
-func (*routes) Processes() []int { return nil }
-func (*routes) Device() string   { return lab.Underlay }
-func (*routes) Teardown() error  { return nil }
+func (*routes) MTU() int          { return lab.UnderlayMTU }
+func (*routes) Processes() []int  { return nil }
+func (*routes) Device(int) string { return lab.Underlay }
+func (*routes) Teardown() error   { return nil }
 
 // ipNet converts a prefix for netlink.
 func ipNet(p netip.Prefix) *net.IPNet {

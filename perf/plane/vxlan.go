@@ -73,7 +73,7 @@ func addVTEP(h *lab.Host, mac net.HardwareAddr) error {
 func addPeer(h, other *lab.Host, mac net.HardwareAddr) error {
 	link, err := h.Netlink().LinkByName(vxlanDevice)
 	if err != nil {
-		return err
+		return fmt.Errorf("device %s: %w", vxlanDevice, err)
 	}
 	index, gateway := link.Attrs().Index, net.IP(other.Subnet.Masked().Addr().AsSlice())
 	if err := h.Netlink().NeighSet(&netlink.Neigh{
@@ -96,7 +96,7 @@ func addPeer(h, other *lab.Host, mac net.HardwareAddr) error {
 	return nil
 }
 
-func (*kernelVXLAN) MTU() int         { return lab.UnderlayMTU - vxlanOverhead }
-func (*kernelVXLAN) Processes() []int { return nil }
-func (*kernelVXLAN) Device() string   { return vxlanDevice }
-func (*kernelVXLAN) Teardown() error  { return nil }
+func (*kernelVXLAN) MTU() int          { return lab.UnderlayMTU - vxlanOverhead }
+func (*kernelVXLAN) Processes() []int  { return nil }
+func (*kernelVXLAN) Device(int) string { return vxlanDevice }
+func (*kernelVXLAN) Teardown() error   { return nil }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -22,8 +21,13 @@ type weft struct {
 	mtu     int
 }
 
-// network is the pods' network that weft takes its subnets from.
-const network = "10.5.0.0/16"
+const (
+	network    = "10.5.0.0/16" // the pods' network that weft takes its subnets from
+	weftDevice = "flannel0"    // weft's TUN
+)
+
+// nodeName is the name by which the weft on host i knows its lease.
+func nodeName(i int) string { return fmt.Sprintf("host-%c", 'a'+i) }
 
 func (w *weft) Setup(ctx context.Context, l *lab.Lab) error {
 	leases := filepath.Join(l.Dir, "leases")
@@ -31,7 +35,7 @@ func (w *weft) Setup(ctx context.Context, l *lab.Lab) error {
 		return err
 	}
 	for i, h := range l.Hosts {
-		n, err := StartNode(h, leases, w.options, fmt.Sprintf("--node-name=host-%c", 'a'+i), "--tun-mode="+w.tunMode)
+		n, err := StartNode(h, leases, w.options, "--node-name="+nodeName(i), "--tun-mode="+w.tunMode)
 		if err != nil {
 			return err
 		}
@@ -50,18 +54,8 @@ func (w *weft) Setup(ctx context.Context, l *lab.Lab) error {
 	return nil
 }
 
-// WriteConfig writes the network configuration into a folder of leases: the
-// pods' network in CIDR form, and the type of the backend.
-func WriteConfig(leases, network, backend string) error {
-	if err := os.MkdirAll(leases, 0o755); err != nil {
-		return err
-	}
-	conf := fmt.Sprintf(`{"Network": %q, "Backend": {"Type": %q}}`, network, backend)
-	return os.WriteFile(filepath.Join(leases, "net-conf.json"), []byte(conf), 0o644)
-}
-
-func (w *weft) MTU() int       { return w.mtu }
-func (w *weft) Device() string { return "flannel0" }
+func (w *weft) MTU() int          { return w.mtu }
+func (w *weft) Device(int) string { return weftDevice }
 
 func (w *weft) Processes() []int {
 	var pids []int

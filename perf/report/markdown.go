@@ -15,6 +15,7 @@ func Markdown(r *Result) string {
 	fmt.Fprintf(&b, "Medians of %d round(s), windows of %g s after %g s of warm-up; in parentheses the least and the largest.\n"+
 		"Ratios are medians of the rounds' ratios to %s. README.md in the folder above tells how to read them.\n",
 		r.Settings.Rounds, r.Settings.Seconds, r.Settings.WarmupSeconds, r.Settings.Base)
+	writeLimits(&b, r)
 	writeFigures(&b, r)
 	for _, table := range Tables {
 		for _, wire := range r.wires() {
@@ -27,6 +28,15 @@ func Markdown(r *Result) string {
 	writeDoubts(&b, r)
 	writeEnvironment(&b, r)
 	return b.String()
+}
+
+// writeLimits says which planes not every load was made on.
+func writeLimits(b *strings.Builder, r *Result) {
+	for _, p := range r.Planes {
+		if len(p.Loads) > 0 {
+			fmt.Fprintf(b, "On %s only %s were measured, to keep the run short.\n", p.Name, strings.Join(p.Loads, " and "))
+		}
+	}
 }
 
 // row writes one line of a table.
@@ -51,7 +61,7 @@ func writeTable(b *strings.Builder, r *Result, t Table, wire string) {
 		}
 	}
 	head(b, titles...)
-	for _, p := range r.Planes {
+	for _, p := range r.planesOf(t.Load) {
 		cells := []string{p.Name}
 		for _, c := range t.Columns {
 			cells = append(cells, r.Summary(wire, p.Name, t.Load, c.Key).text(c.Digits))
@@ -100,7 +110,7 @@ func writeCosts(b *strings.Builder, r *Result) {
 	head(b, titles...)
 	for _, load := range r.loads() {
 		for _, wire := range r.wires() {
-			for _, p := range r.Planes {
+			for _, p := range r.planesOf(load) {
 				cells := []string{fmt.Sprintf("%s, %s, %s", load, wire, p.Name)}
 				for _, c := range columns {
 					cells = append(cells, r.Summary(wire, p.Name, load, c.Key).short(c.Digits))

@@ -35,11 +35,12 @@ func Plots(r *Result) map[string]string {
 	files := make(map[string]string)
 	for _, p := range plots {
 		drawing := plot{title: p.title, unit: p.unit}
-		for _, plane := range r.Planes {
+		planes := r.drawn(p.subjects)
+		for _, plane := range planes {
 			drawing.series = append(drawing.series, plane.Name)
 		}
 		for _, s := range p.subjects {
-			drawing.groups = append(drawing.groups, r.groups(s)...)
+			drawing.groups = append(drawing.groups, r.groups(s, planes)...)
 		}
 		if len(drawing.groups) > 0 {
 			files[p.file] = drawing.svg()
@@ -48,12 +49,23 @@ func Plots(r *Result) map[string]string {
 	return files
 }
 
+// drawn lists the planes that at least one of the loads was made on.
+func (r *Result) drawn(subjects []subject) []Plane {
+	var list []Plane
+	for _, p := range r.Planes {
+		if len(p.Loads) == 0 || slices.ContainsFunc(subjects, func(s subject) bool { return slices.Contains(p.Loads, s.load) }) {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // groups makes one group of bars per wire over which there are values.
-func (r *Result) groups(s subject) []group {
+func (r *Result) groups(s subject, planes []Plane) []group {
 	var groups []group
 	for _, wire := range r.wires() {
 		g := group{label: s.label + " (" + wire + ")"}
-		for _, p := range r.Planes {
+		for _, p := range planes {
 			g.bars = append(g.bars, r.Summary(wire, p.Name, s.load, s.key))
 		}
 		if slices.ContainsFunc(g.bars, func(s Summary) bool { return s.N > 0 }) {

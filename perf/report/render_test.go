@@ -68,6 +68,46 @@ func TestMarkdown(t *testing.T) {
 	}
 }
 
+// TestLimitedPlane checks that a plane which few loads were made on is shown
+// with those alone, and that the report says so.
+func TestLimitedPlane(t *testing.T) {
+	r := sample()
+	r.Planes = append(r.Planes, Plane{Name: "weft-to-kernel", MTU: 1450, Loads: []string{TCP1, UDP64}})
+	for round := 1; round <= 2; round++ {
+		r.Cells = append(r.Cells, cellOf(round, "weft-to-kernel", 3))
+		for _, p := range r.Planes[:2] {
+			c := cellOf(round, p.Name, 4)
+			c.Load = TCP4
+			r.Cells = append(r.Cells, c)
+		}
+	}
+	text := Markdown(r)
+	for _, want := range []string{
+		"On weft-to-kernel only tcp1 and udp64 were measured",
+		"| TCP 1 stream, weft-to-kernel ÷ kernel-vxlan | gso | ≥ 0.5 | 0.34 (0.30–0.38) | **not reached** |\n",
+		"| tcp1, gso, weft-to-kernel |",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing: %s\n%s", want, text)
+		}
+	}
+	if n := strings.Count(text, "\n| weft-to-kernel |"); n != 1 {
+		t.Errorf("the plane is in %d tables of loads, want in that of tcp1 alone", n)
+	}
+	if unwanted := "| tcp4, gso, weft-to-kernel |"; strings.Contains(text, unwanted) {
+		t.Errorf("unwanted: %s", unwanted)
+	}
+	r.Planes[2].Loads = []string{UDP64}
+	r.Cells = append(r.Cells, Cell{Round: 1, Wire: "gso", Plane: "weft-to-kernel", Load: UDP64, Values: map[string]float64{Kpps: 9}})
+	files := Plots(r)
+	for file, want := range map[string]bool{"packets.svg": true, "throughput.svg": false} {
+		if strings.Contains(files[file], ">weft-to-kernel<") != want {
+			t.Errorf("%s: is the plane drawn? want %v:\n%s", file, want, files[file])
+		}
+		checkCanvas(t, files[file])
+	}
+}
+
 // TestMarkdownTablesAreRegular checks that the lines of every table have the
 // same number of columns.
 func TestMarkdownTablesAreRegular(t *testing.T) {
@@ -78,6 +118,14 @@ func TestMarkdownTablesAreRegular(t *testing.T) {
 			t.Errorf("%d columns after lines of %d: %s", n, columns, line)
 		}
 		columns = n
+	}
+}
+
+func TestMemoryOfFewLeases(t *testing.T) {
+	r := sample()
+	r.Memory = &Memory{Leases: 50, RSSBytes: 1 << 20}
+	if text, want := Markdown(r), "1.0 MiB with 50 leases | not measured |\n"; !strings.Contains(text, want) {
+		t.Errorf("missing %q in\n%s", want, text)
 	}
 }
 
@@ -151,6 +199,16 @@ func numbers(e xml.StartElement) map[string]float64 {
 	return a
 }
 
+// TestLegendFits checks that the canvas is as wide as the names of the planes.
+func TestLegendFits(t *testing.T) {
+	p := plot{groups: []group{{label: "g"}}}
+	for range 12 {
+		p.series = append(p.series, "a-plane-with-a-name")
+		p.groups[0].bars = append(p.groups[0].bars, Summary{1, 1, 1, 1})
+	}
+	checkCanvas(t, p.svg())
+}
+
 func TestPlotNamesAreEscaped(t *testing.T) {
 	p := plot{title: "a < b", series: []string{`<&">`}, groups: []group{{"g", []Summary{{1, 1, 1, 1}}}}}
 	checkCanvas(t, p.svg())
@@ -161,7 +219,16 @@ func TestFiguresNameWhatIsMeasured(t *testing.T) {
 	for _, table := range Tables {
 		loads[table.Load] = true
 	}
+	type place struct{ title, wire string }
+	seen := make(map[place]bool)
 	for _, f := range Figures {
+		if f.Load == TCP1 && f.Title != "TCP 1 stream, "+f.Plane+" ÷ "+f.By {
+			t.Errorf("figure %q divides %s by %s", f.Title, f.Plane, f.By)
+		}
+		if seen[place{f.Title, f.Wire}] {
+			t.Errorf("figure %q (%s) is there twice", f.Title, f.Wire)
+		}
+		seen[place{f.Title, f.Wire}] = true
 		if !loads[f.Load] {
 			t.Errorf("figure %q: load %q has no table", f.Title, f.Load)
 		}

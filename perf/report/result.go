@@ -45,6 +45,8 @@ type Plane struct {
 	Env  []string `json:",omitempty"`
 	Args []string `json:",omitempty"`
 	MTU  int      // inner, bytes
+	// Loads are the only loads that were made on it; none: all of the run's.
+	Loads []string `json:",omitempty"`
 }
 
 // A Cell is one measurement.
@@ -63,6 +65,17 @@ type Memory struct {
 	Leases   int
 	RSSBytes uint64
 	Peak     uint64 // VmHWM, bytes
+}
+
+// planesOf lists the planes that a load was made on.
+func (r *Result) planesOf(load string) []Plane {
+	var list []Plane
+	for _, p := range r.Planes {
+		if len(p.Loads) == 0 || slices.Contains(p.Loads, load) {
+			list = append(list, p)
+		}
+	}
+	return list
 }
 
 // byRound returns a value of every round.

@@ -47,7 +47,7 @@ func (p *plot) svg() string {
 	step, ticks := scale(top)
 	y := func(v float64) float64 { return marginTop + plotHeight*(1-v/(step*float64(ticks))) }
 	groupWidth := barWidth*len(p.series) + groupGap
-	width := max(minimumWidth, marginLeft+groupWidth*len(p.groups)+groupGap)
+	width := max(minimumWidth, marginLeft+groupWidth*len(p.groups)+groupGap, p.legendEnd(len(p.series)))
 	var b strings.Builder
 	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n",
 		width, marginTop+plotHeight+marginBottom)
@@ -73,13 +73,21 @@ func (p *plot) svg() string {
 	return b.String()
 }
 
+// legendEnd is where the names of the first n series end in the legend.
+func (p *plot) legendEnd(n int) int {
+	x := marginLeft
+	for _, name := range p.series[:n] {
+		x += 30 + 7*len(name)
+	}
+	return x
+}
+
 // legend names the series in a line below the title.
 func (p *plot) legend(b *strings.Builder) {
-	x := marginLeft
 	for i, name := range p.series {
+		x := p.legendEnd(i)
 		fmt.Fprintf(b, `<rect x="%d" y="34" width="12" height="12" fill="%s"/>`, x, colours[i%len(colours)])
 		fmt.Fprintf(b, `<text x="%d" y="44">%s</text>`+"\n", x+16, html.EscapeString(name))
-		x += 30 + 7*len(name)
 	}
 }
 
