@@ -11,9 +11,12 @@ func TestPortAllocations(t *testing.T) {
 	ownNamespace(t)
 	for _, allow := range []Feature{allPort, 0} {
 		stop := stopper(t)
-		a := testPort(t, PortOptions{Local: netip.AddrPortFrom(loopback4, 0), Allow: allow, Stop: stop})
+		a := testPort(t, PortOptions{Local: netip.AddrPortFrom(loopback4, 0), Allow: allow, Stop: stop, ECN: true})
 		inbox, out := NewInbox(), NewOutbox()
 		msgs := append(runs(NewAddr(a.Local()), train(0, 40, 1400, 1400), a.MaxRun()), runs(NewAddr(a.Local()), train(0, 5, 80, 80), 1)...)
+		for i := range msgs {
+			msgs[i].ECN = uint8(i % 4)
+		}
 		turn := func() {
 			if refused, err := a.Send(out, msgs); refused != 0 || err != nil {
 				t.Fatalf("%d refused, %v", refused, err)

@@ -9,11 +9,12 @@ import (
 )
 
 // A Received is what one message brought: one datagram, or with UDP_GRO a run
-// of them.
+// of them, which all had the same ECN (the kernel joins no others).
 type Received struct {
 	Data      []byte         // borrowed until the next Recv
 	Size      int            // bytes of each datagram in Data; the last may be shorter
 	From      netip.AddrPort // who sent it
+	ECN       uint8          // congestion bits of the outer header (RFC 3168), if PortOptions.ECN asks for them
 	Truncated bool           // it was longer than any UDP datagram should be
 }
 
@@ -133,25 +134,10 @@ func (b *Inbox) collect(n int) {
 			From:      parseAddr(&b.names[i]),
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
 		}
-		if s := groSize(b.ctls[i][:min(int(h.hdr.Controllen), controlLen)]); s > 0 {
-			m.Size = s
+		run, ecn := readControl(b.ctls[i][:min(int(h.hdr.Controllen), controlLen)])
+		if m.ECN = ecn; run > 0 {
+			m.Size = run
 		}
 		b.Messages = append(b.Messages, m)
 	}
-}
-
-// groSize finds the datagram size in the control messages of a run; 0 when the
-// message is a single datagram.
-func groSize(ctl []byte) int {
-	for len(ctl) >= unix.CmsgLen(4) {
-		c := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
-		if c.Level == unix.IPPROTO_UDP && c.Type == unix.UDP_GRO {
-			return int(*(*int32)(unsafe.Pointer(&ctl[unix.CmsgLen(0)])))
-		}
-		if uint64(c.Len) < unix.SizeofCmsghdr || uint64(c.Len) > uint64(len(ctl)) {
-			return 0
-		}
-		ctl = ctl[min(unix.CmsgSpace(int(c.Len)-unix.CmsgLen(0)), len(ctl)):]
-	}
-	return 0
 }

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"encoding/binary"
+	"slices"
 	"testing"
 	"unsafe"
 
@@ -20,49 +21,64 @@ func cmsg(level, typ int32, data []byte) []byte {
 
 func int32le(v int32) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(v)) }
 
-func TestGROSize(t *testing.T) {
+func TestReadControl(t *testing.T) {
 	gro := cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, int32le(1400))
+	tos := cmsg(unix.IPPROTO_IP, unix.IP_TOS, []byte{0xba})
+	tclass := cmsg(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32le(0xb9))
 	other := cmsg(unix.SOL_SOCKET, unix.SO_RXQ_OVFL, int32le(7))
 	odd := cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMP, []byte{1, 2, 3})
 	huge := cmsg(unix.SOL_SOCKET, 1, int32le(1))
 	(*unix.Cmsghdr)(unsafe.Pointer(&huge[0])).SetLen(-8)
 	for name, tc := range map[string]struct {
 		ctl  []byte
-		want int
+		size int
+		ecn  uint8
 	}{
-		"none":                     {nil, 0},
-		"alone":                    {gro, 1400},
-		"the kernel's length":      {gro[:unix.CmsgLen(4)], 1400},
-		"behind another":           {append(append([]byte{}, other...), gro...), 1400},
-		"behind one of odd length": {append(append([]byte{}, odd...), gro...), 1400},
-		"another only":             {other, 0},
-		"cut off":                  {gro[:unix.CmsgLen(4)-1], 0},
-		"of no length":             {make([]byte, 64), 0},
-		"of absurd length":         {append(huge, gro...), 0},
+		"none":                       {nil, 0, 0},
+		"a run":                      {gro, 1400, 0},
+		"the kernel's length":        {gro[:unix.CmsgLen(4)], 1400, 0},
+		"behind another":             {slices.Concat(other, gro), 1400, 0},
+		"behind one of odd length":   {slices.Concat(odd, gro), 1400, 0},
+		"TOS":                        {tos, 0, 2},
+		"TOS, the kernel's length":   {tos[:unix.CmsgLen(1)], 0, 2},
+		"traffic class":              {tclass, 0, 1},
+		"TOS and a run":              {slices.Concat(tos, gro), 1400, 2},
+		"a run and a traffic class":  {slices.Concat(gro, tclass), 1400, 1},
+		"another only":               {other, 0, 0},
+		"cut off":                    {gro[:unix.CmsgLen(4)-1], 0, 0},
+		"too short a traffic class":  {cmsg(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, []byte{3}), 0, 0},
+		"an empty TOS":               {cmsg(unix.IPPROTO_IP, unix.IP_TOS, nil), 0, 0},
+		"of no length":               {make([]byte, 64), 0, 0},
+		"of absurd length":           {slices.Concat(huge, gro), 0, 0},
+		"a run before absurd length": {slices.Concat(gro, huge), 1400, 0},
 	} {
-		if got := groSize(tc.ctl); got != tc.want {
-			t.Errorf("%s: %d, want %d", name, got, tc.want)
+		if size, ecn := readControl(tc.ctl); size != tc.size || ecn != tc.ecn {
+			t.Errorf("%s: %d and %d, want %d and %d", name, size, ecn, tc.size, tc.ecn)
 		}
 	}
 }
 
-// FuzzGROSize: whatever stands in a control buffer, and wherever it lies,
+// FuzzReadControl: whatever stands in a control buffer, and wherever it lies,
 // reading it ends and stays inside.
-func FuzzGROSize(f *testing.F) {
+func FuzzReadControl(f *testing.F) {
 	f.Add(cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, int32le(1472)), uint8(0))
-	f.Add(append(cmsg(unix.SOL_SOCKET, 2, []byte{1}), cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, int32le(-1))...), uint8(3))
+	f.Add(slices.Concat(cmsg(unix.SOL_SOCKET, 2, []byte{1}), cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, int32le(-1))), uint8(3))
+	f.Add(slices.Concat(cmsg(unix.IPPROTO_IP, unix.IP_TOS, []byte{1}), cmsg(unix.IPPROTO_IPV6, unix.IPV6_TCLASS, int32le(-1))), uint8(1))
 	negative := cmsg(unix.SOL_SOCKET, 1, int32le(1))
 	(*unix.Cmsghdr)(unsafe.Pointer(&negative[0])).SetLen(-8)
-	f.Add(append(negative, negative...), uint8(0))
+	f.Add(slices.Concat(negative, negative), uint8(0))
 	f.Fuzz(func(t *testing.T, ctl []byte, shift uint8) {
 		ctl = ctl[:min(len(ctl), controlLen)]
 		n := len(ctl)
 		// An own allocation ends where ctl ends, at any alignment.
 		room := make([]byte, int(shift%8)+n)
 		copy(room[shift%8:], ctl)
-		got := groSize(room[shift%8:])
-		if want := groSize(append(make([]byte, 0, n+controlLen), ctl...)); got != want {
-			t.Fatalf("%d when shifted by %d, %d otherwise", got, shift%8, want)
+		size, ecn := readControl(room[shift%8:])
+		if s, e := readControl(append(make([]byte, 0, n+controlLen), ctl...)); size != s || ecn != e {
+			t.Fatalf("%d and %d when shifted by %d, %d and %d otherwise", size, ecn, shift%8, s, e)
+		}
+		if ecn > ecnMask {
+			t.Fatalf("congestion bits %d", ecn)
 		}
 	})
 }

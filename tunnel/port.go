@@ -17,15 +17,22 @@ type Port struct {
 	fd       int
 	local    netip.AddrPort
 	stop     *Stopper
+	allow    Feature
+	caps     *caps
+	onDemote func(Feature, error)
+}
+
+// caps is what a port and its senders have found out about the kernel.
+type caps struct {
 	features atomic.Uint32
 	maxRun   int // datagrams that one UDP_SEGMENT message may hold
-	onDemote func(Feature, error)
 }
 
 // PortOptions says how a port is to be opened.
 type PortOptions struct {
 	Local   netip.AddrPort // port 0: any
 	Allow   Feature        // features that may be used
+	ECN     bool           // tell the congestion bits of what arrives, see Received.ECN
 	Stop    *Stopper
 	Buffer  int                  // bytes of socket buffer in each direction; 0: 4 MiB
 	Demoted func(Feature, error) // as in TUNOptions
@@ -37,44 +44,68 @@ const defaultBuffer = 4 << 20
 // Outer packets are never fragmented: a datagram that is too long for its path
 // is refused with EMSGSIZE, so that its sender can be told.
 func OpenPort(o PortOptions) (*Port, error) {
-	family := unix.AF_INET6
-	if o.Local.Addr().Is4() {
-		family = unix.AF_INET
-	}
-	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	fd, err := newSocket(o.Local)
 	if err != nil {
-		return nil, fmt.Errorf("udp socket for %v: %w", o.Local, err)
+		return nil, err
 	}
-	p := &Port{fd: fd, stop: o.Stop, onDemote: o.Demoted}
-	if err := p.setup(family, o); err != nil {
+	p := &Port{fd: fd, stop: o.Stop, onDemote: o.Demoted, allow: o.Allow, caps: &caps{}}
+	if err := p.setup(o); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("udp port %v: %w", o.Local, err)
 	}
 	return p, nil
 }
 
-func (p *Port) setup(family int, o PortOptions) error {
-	if family == unix.AF_INET6 {
-		if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1); err != nil {
-			return os.NewSyscallError("IPV6_V6ONLY", err)
+// newSocket makes a UDP socket of local's family that does not fragment.
+func newSocket(local netip.AddrPort) (int, error) {
+	family, level, option, do := unix.AF_INET6, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO
+	if local.Addr().Is4() {
+		family, level, option, do = unix.AF_INET, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO
+	}
+	fd, err := unix.Socket(family, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("udp socket for %v: %w", local, err)
+	}
+	err = unix.SetsockoptInt(fd, level, option, do)
+	if err == nil && family == unix.AF_INET6 {
+		err = unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY, 1)
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, fmt.Errorf("udp socket for %v: setsockopt IP_MTU_DISCOVER or IPV6_V6ONLY: %w", local, err)
+	}
+	return fd, nil
+}
+
+func (p *Port) setup(o PortOptions) error {
+	if o.ECN {
+		level, option := unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS
+		if o.Local.Addr().Is4() {
+			level, option = unix.IPPROTO_IP, unix.IP_RECVTOS
 		}
-		if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IPV6, unix.IPV6_MTU_DISCOVER, unix.IPV6_PMTUDISC_DO); err != nil {
-			return os.NewSyscallError("IPV6_MTU_DISCOVER", err)
+		if err := unix.SetsockoptInt(p.fd, level, option, 1); err != nil {
+			return os.NewSyscallError("setsockopt IP_RECVTOS", err)
 		}
-	} else if err := unix.SetsockoptInt(p.fd, unix.IPPROTO_IP, unix.IP_MTU_DISCOVER, unix.IP_PMTUDISC_DO); err != nil {
-		return os.NewSyscallError("IP_MTU_DISCOVER", err)
 	}
 	setBuffer(p.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.Buffer)
 	setBuffer(p.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.Buffer)
-	if err := unix.Bind(p.fd, sockaddr(o.Local)); err != nil {
+	if err := p.bind(o.Local); err != nil {
+		return err
+	}
+	p.probe(o.Allow)
+	return nil
+}
+
+// bind gives the socket its address, and p.local the port that it got.
+func (p *Port) bind(local netip.AddrPort) error {
+	if err := unix.Bind(p.fd, sockaddr(local)); err != nil {
 		return bindError(err)
 	}
 	sa, err := unix.Getsockname(p.fd)
 	if err != nil {
 		return os.NewSyscallError("getsockname", err)
 	}
-	p.local = fromSockaddr(sa)
-	p.probe(o.Allow)
+	p.local = netip.AddrPortFrom(local.Addr(), portOf(sa))
 	return nil
 }
 
@@ -119,25 +150,25 @@ func zone(name string) uint32 {
 	return 0
 }
 
-func fromSockaddr(sa unix.Sockaddr) netip.AddrPort {
+func portOf(sa unix.Sockaddr) uint16 {
 	switch sa := sa.(type) {
 	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+		return uint16(sa.Port)
 	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr), uint16(sa.Port))
+		return uint16(sa.Port)
 	}
-	return netip.AddrPort{}
+	return 0
 }
 
 // Features returns what the port uses now.
-func (p *Port) Features() Feature { return Feature(p.features.Load()) }
+func (p *Port) Features() Feature { return Feature(p.caps.features.Load()) & p.allow }
 
 // MaxRun returns how many datagrams one message may hold: 1 without GSO.
 func (p *Port) MaxRun() int {
 	if !p.Features().Has(GSO) {
 		return 1
 	}
-	return p.maxRun
+	return p.caps.maxRun
 }
 
 // Local returns the address the port is bound to.

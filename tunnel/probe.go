@@ -21,14 +21,14 @@ func (p *Port) probe(allow Feature) {
 		f |= GRO
 	}
 	if allow.Has(GSO) {
-		if p.maxRun = probeRun(); p.maxRun > 1 {
+		if p.caps.maxRun = probeRun(); p.caps.maxRun > 1 {
 			f |= GSO
 		}
 	}
 	if allow.Has(Mmsg) && haveMmsg(p.fd) {
 		f |= Mmsg
 	}
-	p.features.Store(uint32(f))
+	p.caps.features.Store(uint32(f))
 }
 
 // haveMmsg makes both system calls with an empty vector. A sandbox may refuse

@@ -133,7 +133,7 @@ func TestPortDemotesGSO(t *testing.T) {
 			if !a.Features().Has(GSO) {
 				t.Skip("no GSO here")
 			}
-			a.maxRun = 500
+			a.caps.maxRun = 500
 			to := NewAddr(b.Local())
 			first, second, third := train(0, 300, 40, 40), train(300, 300, 40, 7), train(600, 4, 40, 40)
 			msgs := append(append(runs(to, first, a.MaxRun()), runs(to, second, a.MaxRun())...), runs(to, third, a.MaxRun())...)

@@ -15,6 +15,7 @@ type Message struct {
 	Size   int   // bytes of each datagram
 	Count  int   // datagrams
 	Bytes  int   // sum of Pieces
+	ECN    uint8 // congestion bits of the outer header, 0 to 3 (RFC 3168); the rest of its TOS is 0
 	Err    error // set by Send: why the kernel refused it; nil when it was sent
 	Lost   int   // set by Send: how many of its datagrams were refused
 }
@@ -34,19 +35,15 @@ const sendBatch = 64 // messages in one sendmmsg
 type Outbox struct {
 	hdrs []mmsghdr
 	iovs []unix.Iovec
-	ctls [][]byte // one UDP_SEGMENT control message for each header
-	at   []int    // where each header's iovecs begin
+	ctls []sendControl // one for each header
+	at   []int         // where each header's iovecs begin
 }
 
 // NewOutbox allocates an Outbox.
 func NewOutbox() *Outbox {
 	s := &Outbox{hdrs: make([]mmsghdr, sendBatch), iovs: make([]unix.Iovec, 0, 4096), at: make([]int, sendBatch+1)}
 	for range sendBatch {
-		ctl := make([]byte, unix.CmsgSpace(2))
-		c := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
-		c.Level, c.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
-		c.SetLen(unix.CmsgLen(2))
-		s.ctls = append(s.ctls, ctl)
+		s.ctls = append(s.ctls, newSendControl())
 	}
 	return s
 }
@@ -133,14 +130,8 @@ func (s *Outbox) fill(msgs []Message) {
 		msgs[i].To.name(h)
 		h.Iov = unsafe.SliceData(s.iovs[s.at[i]:])
 		h.SetIovlen(s.at[i+1] - s.at[i])
-		h.Control, h.Flags = nil, 0
-		h.SetControllen(0)
-		if msgs[i].Count > 1 {
-			ctl := s.ctls[i]
-			*(*uint16)(unsafe.Pointer(&ctl[unix.CmsgLen(0)])) = uint16(msgs[i].Size)
-			h.Control = &ctl[0]
-			h.SetControllen(len(ctl))
-		}
+		h.Flags = 0
+		s.ctls[i].attach(h, &msgs[i])
 	}
 }
 
@@ -154,7 +145,7 @@ func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) (lost int, err 
 	}
 	lost, err = p.sendSingly(out, m)
 	if err == nil && e != unix.EMSGSIZE {
-		if old := p.features.And(^uint32(GSO)); Feature(old).Has(GSO) && p.onDemote != nil {
+		if old := p.caps.features.And(^uint32(GSO)); Feature(old).Has(GSO) && p.onDemote != nil {
 			p.onDemote(GSO, os.NewSyscallError("sendmsg with UDP_SEGMENT", e))
 		}
 	}
@@ -164,7 +155,7 @@ func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) (lost int, err 
 // sendSingly sends the datagrams of a run without UDP_SEGMENT and returns how
 // many did not go, and the error of the last of them.
 func (p *Port) sendSingly(out *Outbox, m *Message) (lost int, err error) {
-	one := Message{To: m.To, Count: 1}
+	one := Message{To: m.To, Count: 1, ECN: m.ECN}
 	pieces := m.Pieces
 	for len(pieces) > 0 {
 		n, size := 0, 0

@@ -7,13 +7,11 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,29 +22,13 @@ var (
 
 // A host is a namespace with a TUN device in it.
 type host struct {
-	t    *testing.T
-	dev  *TUN
-	work chan func()
+	*space
+	dev *TUN
 }
 
-// newHost makes a host whose device has the given addresses. What do runs,
-// runs in its namespace.
+// newHost makes a host whose device has the given addresses.
 func newHost(t *testing.T, stop *Stopper, allow Feature, addrs ...string) *host {
-	h := &host{t: t, work: make(chan func())}
-	var thread sync.WaitGroup
-	thread.Go(func() {
-		runtime.LockOSThread() // and the thread ends with its namespace
-		ns, err := netns.New()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		ns.Close()
-		for f := range h.work {
-			f()
-		}
-	})
-	t.Cleanup(func() { close(h.work); thread.Wait() })
+	h := &host{space: newSpace(t)}
 	h.do(func() error {
 		var err error
 		if h.dev, err = OpenTUN(TUNOptions{Name: tunName, Allow: allow, Stop: stop}); err != nil {
@@ -63,14 +45,6 @@ func newHost(t *testing.T, stop *Stopper, allow Feature, addrs ...string) *host 
 	})
 	t.Cleanup(func() { must(t, h.dev.Close()) })
 	return h
-}
-
-// do runs f in the host's namespace.
-func (h *host) do(f func() error) {
-	h.t.Helper()
-	done := make(chan error, 1)
-	h.work <- func() { done <- f() }
-	must(h.t, <-done)
 }
 
 // carry writes to one device what the other gives, as it comes, and counts
@@ -140,9 +114,23 @@ func transfer(t *testing.T, a, b *host, addr netip.Addr) {
 		l, err = net.Listen("tcp", netip.AddrPortFrom(addr, 0).String())
 		return err
 	})
+	moveBytes(t, 1<<20, l, func() (c net.Conn) {
+		a.do(func() (err error) {
+			c, err = net.DialTimeout("tcp", l.Addr().String(), patience)
+			return err
+		})
+		return c
+	})
+}
+
+// moveBytes sends n random bytes from a connection to a listener, and compares
+// hashes.
+func moveBytes(t *testing.T, n int, l net.Listener, dial func() net.Conn) {
+	t.Helper()
 	got := make(chan [sha256.Size]byte, 1)
 	var server sync.WaitGroup
 	server.Go(func() {
+		defer close(got)
 		c, err := l.Accept()
 		if err != nil {
 			t.Error(err)
@@ -155,16 +143,11 @@ func transfer(t *testing.T, a, b *host, addr netip.Addr) {
 		}
 		got <- [sha256.Size]byte(h.Sum(nil))
 	})
-	data := make([]byte, 1<<20)
+	data := make([]byte, n)
 	rand.NewChaCha8([32]byte{7}).Read(data)
-	a.do(func() error {
-		c, err := net.DialTimeout("tcp", l.Addr().String(), patience)
-		if err != nil {
-			return err
-		}
-		_, err = c.Write(data)
-		return errors.Join(err, c.Close())
-	})
+	c := dial()
+	_, err := c.Write(data)
+	must(t, errors.Join(err, c.Close()))
 	server.Wait()
 	must(t, l.Close())
 	if want := sha256.Sum256(data); <-got != want {

@@ -85,7 +85,7 @@ func (p *Port) Send(_ *tunnel.Outbox, msgs []tunnel.Message) (refused int, err e
 			refused++
 			continue
 		}
-		p.wire.deliver(p.local, m.To.AddrPort(), bytes.Join(m.Pieces, nil), m.Size)
+		p.wire.deliver(p.local, m, bytes.Join(m.Pieces, nil), m.Size)
 	}
 	return refused, nil
 }
@@ -95,7 +95,7 @@ func (p *Port) tail(m *tunnel.Message) {
 	data := bytes.Join(m.Pieces, nil)[(m.Count-1)*m.Size:]
 	if len(data) <= p.Limit {
 		m.Lost--
-		p.wire.deliver(p.local, m.To.AddrPort(), data, len(data))
+		p.wire.deliver(p.local, m, data, len(data))
 	}
 }
 
@@ -110,6 +110,8 @@ func (p *Port) check(m *tunnel.Message) {
 		panic("tunneltest: message without a destination")
 	case bytes != m.Bytes, m.Count < 1, m.Bytes > tunnel.MaxDatagram:
 		panic(fmt.Sprintf("tunneltest: message of %d bytes says it has %d in %d datagrams", bytes, m.Bytes, m.Count))
+	case m.ECN > 3:
+		panic(fmt.Sprintf("tunneltest: congestion bits %#x", m.ECN))
 	case m.Count > p.maxRun:
 		panic(fmt.Sprintf("tunneltest: a run of %d datagrams; %d are allowed", m.Count, p.maxRun))
 	case bytes <= (m.Count-1)*m.Size, bytes > m.Count*m.Size:
@@ -117,22 +119,23 @@ func (p *Port) check(m *tunnel.Message) {
 	}
 }
 
-// deliver puts what is not lost into the receiver's queue.
-func (w *Wire) deliver(from, dst netip.AddrPort, data []byte, size int) {
+// deliver puts what of data, which is m or its tail, is not lost into the
+// receiver's queue.
+func (w *Wire) deliver(from netip.AddrPort, m *tunnel.Message, data []byte, size int) {
 	w.mu.Lock()
-	to := w.ports[dst]
+	to := w.ports[m.To.AddrPort()]
 	w.mu.Unlock()
 	if to == nil {
 		return // nobody is there; UDP does not tell
 	}
 	if to.features.Has(tunnel.GRO) && w.Lose == nil {
-		to.in.put(tunnel.Received{Data: data, Size: size, From: from})
+		to.in.put(tunnel.Received{Data: data, Size: size, From: from, ECN: m.ECN})
 		return
 	}
 	for len(data) > 0 {
 		n := min(size, len(data))
 		if w.Lose == nil || !w.Lose(from, to.local, data[:n]) {
-			to.in.put(tunnel.Received{Data: data[:n:n], Size: n, From: from})
+			to.in.put(tunnel.Received{Data: data[:n:n], Size: n, From: from, ECN: m.ECN})
 		}
 		data = data[n:]
 	}
