@@ -14,6 +14,8 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 	run, headers := stream(t, 1, 45, tcp4.with(1420-32, 1))
 	mixed, mixedHeaders := stream(t, 12, 5, udp4.with(300, 1))
 	acks, ackHeaders := stream(t, 3, 5, tcp4)
+	jumbo, datagrams := inner(tcp4.with(45*1398, 1)), inner(udp4.six().with(45*1000, 1))
+	jh, dh := parsed(t, jumbo), parsed(t, datagrams)
 	emitted := 0
 	join := NewCoalescer(func(s *Super) { emitted += len(s.Packets) })
 	add := func(packets [][]byte, headers []Header, sound bool) {
@@ -47,6 +49,9 @@ func TestHotPathAllocatesNothing(t *testing.T) {
 		{"Add × 45 and Flush, verified", func() { add(run, headers, false); join.Flush() }},
 		{"Add of 12 flows and Flush", func() { add(mixed, mixedHeaders, true); join.Flush() }},
 		{"Add of acknowledgements and Flush", func() { add(acks, ackHeaders, true); join.Flush() }},
+		{"Add of a superpacket", func() { join.MTU = 1450; join.Add(jumbo, &jh, true); join.MTU = 0 }},
+		{"AddSuper", func() { join.AddSuper(datagrams, &dh, 1000) }},
+		{"AddSuper, cut", func() { join.UDP = false; join.AddSuper(datagrams, &dh, 1000); join.UDP = true }},
 		{"Sum", func() { sum = Fold(Sum(super, 0)) }},
 		{"Parse", func() { Parse(super); Parse(six); Parse(deep); Parse(nil) }},
 		{"addresses", func() { _, _ = h.Src(super), h6.Dst(six) }},

@@ -132,6 +132,28 @@ func BenchmarkCoalesce(b *testing.B) {
 	}
 }
 
+// One 64 KB superpacket of a kernel peer, for a device that takes it and for one
+// that does not.
+func BenchmarkCoalesceSuperpacket(b *testing.B) {
+	p := inner(tcp4.with(45*1398, 1))
+	h := parsed(b, p)
+	for name, takes := range map[string]bool{"whole": true, "cut": false} {
+		b.Run(name, func(b *testing.B) {
+			packets := 0
+			join := NewCoalescer(func(s *Super) { packets += s.Count })
+			join.MTU, join.TCP = 1450, takes
+			b.ReportAllocs()
+			b.SetBytes(int64(len(p)))
+			for b.Loop() {
+				if drop := join.Add(p, &h, true); drop != Delivered {
+					b.Fatal(drop)
+				}
+			}
+			b.ReportMetric(float64(packets)/float64(b.N), "packets/op")
+		})
+	}
+}
+
 func BenchmarkParse(b *testing.B) {
 	first, chain := extensions(6, 8, 0, 60, 43)
 	deep := tcp4.six()

@@ -7,7 +7,8 @@ import "encoding/binary"
 type Super struct {
 	Offload Offload
 	Pieces  [][]byte // to be written one after the other
-	Packets [][]byte // the packets it stands for, untouched, in order
+	Packets [][]byte // what was added, untouched, in order; none for a part of what was cut
+	Count   int      // packets it stands for; more than len(Packets) if a superpacket was added
 	Bytes   int      // sum of Pieces
 }
 
@@ -23,8 +24,12 @@ const (
 // are lent to it from [Coalescer.Add] until [Coalescer.Flush] returns; it
 // changes none of them. What cannot be joined passes verbatim. The order of
 // packets within a flow is kept; nothing is held back beyond Flush.
+//
+// A kernel peer on the same host sends what it has not cut: see
+// [Coalescer.AddSuper] and the field MTU.
 type Coalescer struct {
-	TCP, UDP bool // which kinds may be joined
+	TCP, UDP bool // which kinds of superpackets the device takes
+	MTU      int  // bytes of the longest packet that the device knows as one; 0: any
 
 	emit func(*Super)
 	open [flows]flow
@@ -32,6 +37,10 @@ type Coalescer struct {
 	next int // the flow to evict when all are taken
 	out  Super
 	one  [1][]byte
+
+	head   [maxSuperHead]byte // of a superpacket that was added
+	cutter *Cutter            // for a device that does not take superpackets; made when one comes
+	segs   []Segment
 }
 
 // NewCoalescer returns a Coalescer that hands what it makes to emit.
@@ -45,9 +54,18 @@ func NewCoalescer(emit func(*Super)) *Coalescer {
 }
 
 // Add takes the packet p, whose header is h. sound says that p's transport
-// checksum may be trusted without a look at it.
-func (c *Coalescer) Add(p []byte, h *Header, sound bool) {
+// checksum may be trusted without a look at it. Anything but Delivered says why
+// p will not be emitted.
+func (c *Coalescer) Add(p []byte, h *Header, sound bool) Drop {
 	p = p[:h.Len]
+	if c.MTU > 0 && h.Len > c.MTU {
+		return c.long(p, h)
+	}
+	c.add(p, h, sound)
+	return Delivered
+}
+
+func (c *Coalescer) add(p []byte, h *Header, sound bool) {
 	hdr, payload, mergeable := c.shape(p, h)
 	if hdr == 0 {
 		c.yield(p, h)
@@ -164,7 +182,7 @@ func (c *Coalescer) Flush() {
 func (c *Coalescer) single(p []byte, h *Header) {
 	c.out.Offload, _ = Partial(p, h)
 	c.one[0] = p
-	c.emitAs(append(c.out.Pieces[:0], p), c.one[:], len(p))
+	c.emitAs(append(c.out.Pieces[:0], p), c.one[:], 1, len(p))
 }
 
 // close emits the superpacket f and frees its slot.
@@ -172,19 +190,19 @@ func (c *Coalescer) close(f *flow) {
 	if len(f.packets) == 1 {
 		p := f.packets[0]
 		c.out.Offload, _ = Partial(p, &f.h)
-		c.emitAs(append(c.out.Pieces[:0], p), f.packets, len(p))
+		c.emitAs(append(c.out.Pieces[:0], p), f.packets, 1, len(p))
 	} else {
 		c.out.Offload = f.seal()
 		pieces := append(c.out.Pieces[:0], f.head[:f.hdr])
 		for _, p := range f.packets {
 			pieces = append(pieces, p[f.hdr:])
 		}
-		c.emitAs(pieces, f.packets, f.hdr+f.total)
+		c.emitAs(pieces, f.packets, len(f.packets), f.hdr+f.total)
 	}
 	f.packets = f.packets[:0]
 }
 
-func (c *Coalescer) emitAs(pieces, packets [][]byte, n int) {
-	c.out.Pieces, c.out.Packets, c.out.Bytes = pieces, packets, n
+func (c *Coalescer) emitAs(pieces, packets [][]byte, count, bytes int) {
+	c.out.Pieces, c.out.Packets, c.out.Count, c.out.Bytes = pieces, packets, count, bytes
 	c.emit(&c.out)
 }

@@ -135,14 +135,16 @@ func TestCutOfCoalesceIsIdentity(t *testing.T) {
 
 // FuzzCoalesce reads a script of packets from its input. Each begins with a
 // byte that says how it is made: from the bytes that follow as they are, or
-// from a template with small changes, so that packets can belong together.
+// from a template with small changes, so that packets can belong together, some
+// with an unfinished checksum.
 func FuzzCoalesce(f *testing.F) {
 	raw := udp4.with(20, 1).build()
-	f.Add(append([]byte{0, byte(len(raw)), 0}, raw...))
-	f.Add([]byte{1, 10, 0, 1, 10, 0, 1, 10, 0, 1, 9, 0, 3, 10, 0, 5, 200, 0, 5, 200, 0, 5, 200, 0})
-	f.Add([]byte{9, 10, 0, 9, 10, 0, 15, 99, 0, 15, 99, 1, 33, 10, 0, 65, 10, 33, 65, 10, 40, 129, 4, 7})
-	f.Fuzz(func(t *testing.T, script []byte) {
+	f.Add(append([]byte{0, byte(len(raw)), 0}, raw...), uint16(0), uint8(3))
+	f.Add([]byte{1, 10, 0, 1, 10, 0, 1, 10, 0, 1, 9, 0, 3, 10, 0, 5, 200, 0, 5, 200, 0, 5, 200, 0}, uint16(150), uint8(2))
+	f.Add([]byte{9, 10, 0, 9, 10, 0, 15, 99, 0, 15, 99, 1, 33, 10, 0, 65, 10, 33, 65, 10, 40, 129, 4, 7}, uint16(60), uint8(1))
+	f.Fuzz(func(t *testing.T, script []byte, mtu uint16, takes uint8) {
 		b := newBench(t)
+		b.c.MTU, b.c.TCP, b.c.UDP = int(mtu), takes&1 != 0, takes&2 != 0
 		templates := []packet{tcp4, udp4, tcp4.six(), udp4.six()}
 		for len(script) >= 3 {
 			how, size, change := script[0], int(script[1]), script[2]
@@ -155,6 +157,9 @@ func FuzzCoalesce(f *testing.F) {
 				q := &templates[how>>1&3]
 				*q = q.with(size, 1)
 				p = q.build()
+				if how&16 != 0 {
+					refPartial(p)
+				}
 				if change > 0 {
 					p[int(change)%len(p)] ^= how
 				}

@@ -25,6 +25,7 @@ type bench struct {
 	at      map[*byte]int    // first byte of a packet → its index
 	emitted int
 	groups  []int // packets of each Super, in order of emission
+	parts   parts // what must come of the superpacket that was added
 }
 
 func newBench(t testing.TB) *bench {
@@ -38,14 +39,30 @@ func newBench(t testing.TB) *bench {
 func (b *bench) add(p []byte, flow string, sound bool) {
 	b.t.Helper()
 	h := parsed(b.t, p)
+	size, want := b.expect(p)
+	if want == Delivered {
+		b.note(p[:h.Len], p, flow, sound, size)
+	}
+	if drop := b.c.Add(p, &h, sound); drop != want {
+		b.t.Fatalf("Add of %d bytes: %v, want %v", h.Len, drop, want)
+	}
+	b.parts.done(b)
+}
+
+// note writes down that the packet inside p is on its way in. If size is not 0
+// it is a superpacket of that size.
+func (b *bench) note(inner, p []byte, flow string, sound bool, size int) {
 	if flow == "" {
 		flow = flowOf(p)
 	}
 	i := len(b.in)
-	b.in = append(b.in, sent{p, slices.Clone(p[:h.Len]), flow, sound})
+	b.in = append(b.in, sent{p, slices.Clone(inner), flow, sound})
 	b.next[flow] = append(b.next[flow], i)
 	b.at[&p[0]] = i
-	b.c.Add(p, &h, sound)
+	b.parts = parts{}
+	if size > 0 {
+		b.parts = parts{index: i, want: refCut(inner, size)}
+	}
 }
 
 // flowOf names the flow of p: hosts, protocol and, where there are any, ports.
@@ -85,7 +102,11 @@ func (b *bench) emit(s *Super) {
 	if len(wire) != s.Bytes {
 		t.Fatalf("Bytes = %d, the pieces have %d", s.Bytes, len(wire))
 	}
-	b.groups = append(b.groups, len(s.Packets))
+	b.groups = append(b.groups, s.Count)
+	if len(s.Packets) == 0 {
+		b.parts.one(b, s, wire)
+		return
+	}
 	var originals []sent
 	for _, p := range s.Packets {
 		i, known := b.at[&p[0]]
@@ -104,9 +125,12 @@ func (b *bench) emit(s *Super) {
 		originals = append(originals, in)
 		b.emitted++
 	}
-	if len(s.Packets) == 1 {
+	switch {
+	case s.Count != len(s.Packets):
+		b.parts.all(b, s, wire, originals)
+	case s.Count == 1:
 		checkSingle(t, s, wire, originals[0])
-	} else {
+	default:
 		checkSuper(t, s, wire, originals)
 	}
 }

@@ -31,6 +31,14 @@ const (
 	TunError                      // down: the device refused the packet
 	SockRecvFull                  // down: the kernel found the port's receive buffer full
 	TunQueueFull                  // up: the kernel found the device's queue full
+	VXLANHeader                   // down: too short for VXLAN, no VNI in it, or reserved bits set
+	VXLANVNI                      // down: another network's VNI
+	VXLANMAC                      // down: the frame is not for our VTEP, or claims to come from it
+	VXLANEtherType                // down: the frame holds no IP packet, or one of the other version
+	VXLANPolicy                   // down: its group policy is not among the accepted ones
+	Neighbour                     // down: an ARP or neighbour discovery message that asks nothing of us
+	ECNNotECT                     // down: congestion was marked outside a packet that cannot tell of it (RFC 6040)
+	SegmentUnknown                // down: a UDP superpacket; the wire does not tell where its datagrams end
 	NumDrops                      // how many there are; not a reason
 )
 
@@ -58,6 +66,14 @@ var dropNames = [NumDrops]string{
 	TunError:          "tun_write_error",
 	SockRecvFull:      "sock_recv_full",
 	TunQueueFull:      "tun_queue_full",
+	VXLANHeader:       "vxlan_invalid_hdr",
+	VXLANVNI:          "vxlan_vni_not_found",
+	VXLANMAC:          "vxlan_inner_mac_not_ours",
+	VXLANEtherType:    "vxlan_inner_ethertype",
+	VXLANPolicy:       "vxlan_gbp_policy",
+	Neighbour:         "neighbour_not_asked",
+	ECNNotECT:         "ip_tunnel_ecn",
+	SegmentUnknown:    "udp_segment_unknown",
 }
 
 // String returns the snake_case name of the reason.

@@ -31,6 +31,14 @@ var goldenDrops = []string{
 	20: "tun_write_error",
 	21: "sock_recv_full",
 	22: "tun_queue_full",
+	23: "vxlan_invalid_hdr",
+	24: "vxlan_vni_not_found",
+	25: "vxlan_inner_mac_not_ours",
+	26: "vxlan_inner_ethertype",
+	27: "vxlan_gbp_policy",
+	28: "neighbour_not_asked",
+	29: "ip_tunnel_ecn",
+	30: "udp_segment_unknown",
 }
 
 func TestDropNumbersAndNamesAreStable(t *testing.T) {

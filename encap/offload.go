@@ -65,3 +65,19 @@ func Partial(p []byte, h *Header) (Offload, bool) {
 	}
 	return Offload{Flags: NeedsCsum, CsumStart: uint16(h.L4), CsumOffset: uint16(at)}, true
 }
+
+// unfinished is Partial for a packet that is longer than any single one: it may
+// be a superpacket, and for these some drivers want the pseudo header's sum
+// without the length, which each packet has a different one of. The kernels
+// looked at so far fill in the superpacket's own length.
+func unfinished(p []byte, h *Header) bool {
+	at, ok := csumAt(h.Proto)
+	if !ok || h.L4+at+2 > h.Len {
+		return false
+	}
+	field, sum := getSum(p[h.L4+at:]), pseudo(p, h.Version, h.Proto)
+	if field == 0 && h.Proto == protoUDP {
+		return false
+	}
+	return field == Fold(sum+uint64(sum16(uint16(h.Len-h.L4)))) || field == Fold(sum)
+}

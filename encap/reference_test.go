@@ -119,6 +119,14 @@ func refIsPartial(p []byte) bool {
 		binary.BigEndian.Uint16(p[l.sumAt:]) == refPseudo(p, l, l.end-l.l4)
 }
 
+// refIsUnfinished is refIsPartial, and true also if the length was left out of
+// the sum.
+func refIsUnfinished(p []byte) bool {
+	l := refWalk(p)
+	return refIsPartial(p) || l.hasSum && l.proto != 58 &&
+		binary.BigEndian.Uint16(p[l.sumAt:]) == refPseudo(p, l, 0)
+}
+
 // refIPSound tells whether the IP header's checksum is right.
 func refIPSound(p []byte) bool {
 	return p[0]>>4 == 6 || refSum(p[:int(p[0]&15)*4]) == 0xffff

@@ -20,13 +20,13 @@ type UDP struct{}
 func (UDP) Overhead() int { return 0 }
 
 // Prefix is empty for every peer.
-func (UDP) Prefix(lease.Lease) ([]byte, error) { return nil, nil }
-
-// Seal has nothing to do.
-func (UDP) Seal([]byte, uint8) {}
+func (UDP) Prefix(lease.Lease, uint8) ([]byte, error) { return nil, nil }
 
 // Open returns the datagram itself.
 func (UDP) Open(d []byte) ([]byte, Drop) { return d, Delivered }
 
 // Routes reports true.
 func (UDP) Routes() bool { return true }
+
+// ECN reports false: flannel's proxy does not look at the outer header.
+func (UDP) ECN() bool { return false }
