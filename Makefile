@@ -21,7 +21,7 @@ BENCHFLAGS ?=
 PERF_FLAGS ?=
 
 # What the tests call, as command:Debian package.
-TOOLS := ip:iproute2 ping:iputils-ping nft:nftables iptables:iptables tcpdump:tcpdump setpriv:util-linux
+TOOLS := ip:iproute2 ping:iputils-ping nft:nftables iptables:iptables tcpdump:tcpdump setpriv:util-linux tshark:tshark
 
 .PHONY: help
 help: ## list the targets

@@ -48,7 +48,7 @@ type mill struct {
 func newMill(batch, back []tunnel.Packet) *mill {
 	m := &mill{dev: &nullDevice{}, port: &nullPort{}, original: batch}
 	var tab atomic.Pointer[table]
-	tab.Store(newBuilder(encap.UDP{}, 8285, node(1), [2]bool{true, false}).build(func(yield func(lease.Lease) bool) {
+	tab.Store(udpBuilder(node(1), m.port).build(func(yield func(lease.Lease) bool) {
 		for i := 2; i < 10; i++ {
 			if !yield(node(i)) {
 				return
@@ -61,8 +61,8 @@ func newMill(batch, back []tunnel.Packet) *mill {
 		}
 	}, func(l lease.Lease, err error) { panic(err) }))
 	answer := newAnswerer(tunnelAddr(node(1).Subnet), netip.Addr{})
-	m.up = newUp(m.dev, [2]port{m.port}, encap.UDP{}, &tab, answer, nil, &m.counts[0])
-	m.down = newDown(m.dev, m.port, encap.UDP{}, &tab, Strict, answer, &m.counts[1])
+	m.up = newUp(m.dev, &tab, answer, nil, &m.counts[0])
+	m.down = newDown(m.dev, 1472, m.port, udpFraming(), &tab, Strict, answer, &m.counts[1])
 	for _, pk := range batch {
 		m.up.batch.Packets = append(m.up.batch.Packets, tunnel.Packet{Offload: pk.Offload, Data: bytes.Clone(pk.Data)})
 	}

@@ -55,19 +55,35 @@ func (a *answerer) toPod(dev device, p []byte, h *encap.Header, kind encap.ICMPK
 }
 
 // toPeer answers a packet that came from a peer.
-func (a *answerer) toPeer(out port, codec encap.Encapsulator, to *peer, p []byte, h *encap.Header, kind encap.ICMPKind) {
+func (a *answerer) toPeer(out port, to *peer, p []byte, h *encap.Header, kind encap.ICMPKind) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	n := a.build(p, h, kind, a.source(h), 0)
-	if n == 0 {
-		return
+	if n := a.build(p, h, kind, a.source(h), 0); n > 0 {
+		a.send(out, to.addr, to.prefix, a.buf[:n])
 	}
-	prefix := append([]byte(nil), to.prefix...)
-	codec.Seal(prefix, h.Version)
-	m := tunnel.Message{To: to.addr, Pieces: [][]byte{prefix, a.buf[:n]}, Size: len(prefix) + n, Count: 1, Bytes: len(prefix) + n}
-	if refused, err := out.Send(a.out, []tunnel.Message{m}); refused == 0 && err == nil {
-		a.sent.Add(1)
+}
+
+// neighbour answers the neighbour question in the datagram b, if it is one and
+// about our address on the device, with a datagram to the address to.
+func (a *answerer) neighbour(out port, codec *encap.VXLAN, to netip.AddrPort, b []byte) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := codec.Answer(a.buf[:], b, a.self)
+	if n == 0 || !a.bucket.allow(time.Now()) {
+		return false
 	}
+	return a.send(out, tunnel.NewAddr(to), nil, a.buf[:n])
+}
+
+// send sends one datagram. The caller holds mu.
+func (a *answerer) send(out port, to *tunnel.Addr, prefix, body []byte) bool {
+	n := len(prefix) + len(body)
+	m := tunnel.Message{To: to, Pieces: [][]byte{prefix, body}, Size: n, Count: 1, Bytes: n}
+	if refused, err := out.Send(a.out, []tunnel.Message{m}); refused > 0 || err != nil {
+		return false
+	}
+	a.sent.Add(1)
+	return true
 }
 
 func (a *answerer) build(p []byte, h *encap.Header, kind encap.ICMPKind, src netip.Addr, mtu int) int {

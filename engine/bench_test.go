@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"weft/encap"
 	"weft/lease"
 )
 
@@ -41,7 +40,7 @@ func benchmarkLoads(b *testing.B, turn func(*mill), direction int) {
 func BenchmarkLookup(b *testing.B) {
 	for _, n := range []int{10, 1000} {
 		leases := thousand(n)
-		tab := newBuilder(encap.UDP{}, 8285, lease.Lease{}, [2]bool{true, true}).build(slices.Values(leases), nil)
+		tab := udpBuilder(lease.Lease{}, &nullPort{}, &nullPort{}).build(slices.Values(leases), nil)
 		byNumber, array := map[uint32]*peer{}, make([]*peer, 1<<16)
 		var addrs, addrs6 []netip.Addr
 		for i := range 256 { // pods all over the cluster

@@ -63,7 +63,7 @@ func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p
 			continue
 		}
 		usable, refused := lease.Usable(cfg, own, &set)
-		refused = append(refused, p.setPeers(usable)...)
+		refused = append(refused, p.setPeers(ctx, usable)...)
 		known.usable(usable)
 		known.refused(refused)
 		if update.Full && listed != nil {
@@ -100,7 +100,7 @@ func (n *Node) masquerade(ctx context.Context, m *masq.Manager, cfg *lease.Confi
 // packets were lost since the last time, and why.
 func (n *Node) account(ctx context.Context, p *plane) error {
 	const every = time.Minute
-	before := map[string]uint64{}
+	before, policies := map[string]uint64{}, map[uint16]uint64{}
 	for sleep(ctx, every) {
 		p.sample()
 		now := p.Drops()
@@ -114,6 +114,12 @@ func (n *Node) account(ctx context.Context, p *plane) error {
 			n.log.Info("packets lost in the last minute", "drops", lost)
 		}
 		before = now
+		if p.back.policies == nil {
+			continue
+		}
+		if news := p.back.policies.since(policies); len(news) > 0 {
+			n.log.Info("frames by group policy in the last minute", "policies", news)
+		}
 	}
 	return nil
 }

@@ -45,6 +45,10 @@ type Traffic struct {
 	Batches uint64 // times the loop ran
 }
 
+func (t Traffic) plus(u Traffic) Traffic {
+	return Traffic{t.Packets + u.Packets, t.Bytes + u.Bytes, t.Calls + u.Calls, t.Batches + u.Batches}
+}
+
 func (c *counters) traffic() Traffic {
 	return Traffic{c.packets.Load(), c.bytes.Load(), c.calls.Load(), c.batches.Load()}
 }

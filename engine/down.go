@@ -21,13 +21,14 @@ const (
 
 // down carries packets from one port to the device. One goroutine runs it.
 type down struct {
-	dev    device
-	port   port
-	codec  encap.Encapsulator
-	table  *atomic.Pointer[table]
-	check  SourceCheck
-	answer *answerer
-	count  *counters
+	dev     device
+	port    port
+	framing *framing
+	table   *atomic.Pointer[table]
+	check   SourceCheck
+	answer  *answerer
+	seen    *policies // nil: frames have none
+	count   *counters
 
 	t      *table // the snapshot of this batch
 	inbox  *tunnel.Inbox
@@ -47,10 +48,13 @@ type pair struct {
 	dst   netip.Addr
 }
 
-func newDown(dev device, p port, codec encap.Encapsulator, t *atomic.Pointer[table], check SourceCheck, a *answerer, count *counters) *down {
-	d := &down{dev: dev, port: p, codec: codec, table: t, check: check, answer: a, count: count,
+// newDown makes the loop between p, whose datagrams have the framing f, and the
+// device, which has an MTU of mtu bytes.
+func newDown(dev device, mtu int, p port, f *framing, t *atomic.Pointer[table], check SourceCheck, a *answerer, count *counters) *down {
+	d := &down{dev: dev, port: p, framing: f, table: t, check: check, answer: a, count: count,
 		inbox: tunnel.NewInbox(), gather: tunnel.NewGather()}
 	d.join = encap.NewCoalescer(d.write)
+	d.join.MTU = mtu
 	return d
 }
 
@@ -92,18 +96,37 @@ func (d *down) message(m *tunnel.Received) {
 		d.count.drop(encap.OuterSrcUnknown, max(1, (len(data)+m.Size-1)/max(1, m.Size)))
 		return
 	}
+	a := arrival{from: from, ecn: m.ECN, sound: true}
+	if d.framing.kernel {
+		// The kernel joins only datagrams that have a checksum, and it has
+		// checked that. Of a single one over IPv4 nobody knows whether it had one.
+		a.sound = len(data) > m.Size || from.Is6()
+		if encap.Whole(d.framing.codec, data, m.Size) {
+			a.size = m.Size
+			d.datagram(&a, data)
+			return
+		}
+	}
 	for len(data) > m.Size {
-		d.datagram(from, data[:m.Size:m.Size])
+		d.datagram(&a, data[:m.Size:m.Size])
 		data = data[m.Size:]
 	}
-	d.datagram(from, data)
+	d.datagram(&a, data)
+}
+
+// An arrival is what the kernel tells of the datagrams of one message.
+type arrival struct {
+	from  netip.Addr
+	ecn   uint8 // congestion bits of the outer header
+	sound bool  // the outer checksum covers the inner packet, and is right
+	size  int   // if not 0, the inner packet stands for packets of this payload
 }
 
 // datagram checks one datagram and hands its packet on.
-func (d *down) datagram(from netip.Addr, b []byte) {
-	p, drop := d.codec.Open(b)
+func (d *down) datagram(a *arrival, b []byte) {
+	p, drop := d.framing.codec.Open(b)
 	if drop != encap.Delivered {
-		d.count.drop(drop, 1)
+		d.unopened(a.from, b, drop)
 		return
 	}
 	h, drop := encap.Parse(p)
@@ -111,15 +134,30 @@ func (d *down) datagram(from netip.Addr, b []byte) {
 		d.count.drop(drop, 1)
 		return
 	}
-	at := pair{d.t, from, h.Src(p), h.Dst(p)}
+	at := pair{d.t, a.from, h.Src(p), h.Dst(p)}
 	if at != d.good && !d.admit(at) {
 		return
 	}
-	if d.codec.Routes() && !encap.DecrementTTL(p) {
+	if d.framing.codec.Routes() && !encap.DecrementTTL(p) {
 		d.expired(p, &h)
 		return
 	}
-	d.join.Add(p, &h, true)
+	if a.ecn != 0 && d.framing.codec.ECN() {
+		drop = encap.DecapECN(p, a.ecn)
+	}
+	if d.seen != nil {
+		d.seen.note(d.framing.codec.(*encap.VXLAN), b)
+	}
+	switch {
+	case drop != encap.Delivered:
+	case a.size > 0:
+		drop = d.join.AddSuper(p, &h, a.size)
+	default:
+		drop = d.join.Add(p, &h, a.sound)
+	}
+	if drop != encap.Delivered {
+		d.count.drop(drop, 1)
+	}
 }
 
 // admit judges a pair that is not the latest good one. A packet that is not
@@ -136,7 +174,7 @@ func (d *down) admit(at pair) bool {
 	switch owner := d.t.lookup(at.inner); {
 	case !d.t.outers[at.outer]:
 		drop = encap.OuterSrcUnknown
-	case owner == nil || owner.outer != at.outer:
+	case owner == nil || !owner.sends(at.outer):
 		drop = encap.InnerSrcNotLeased
 	default:
 		d.good = at
@@ -159,7 +197,7 @@ func (d *down) write(s *encap.Super) {
 		d.refused(s, err)
 		return
 	}
-	d.done.packets += len(s.Packets)
-	d.done.bytes += s.Bytes + (len(s.Packets)-1)*len(s.Pieces[0]) // each had its own headers
+	d.done.packets += s.Count
+	d.done.bytes += s.Bytes + (s.Count-1)*len(s.Pieces[0]) // each had its own headers
 	d.done.calls++
 }

@@ -2,9 +2,9 @@ package engine
 
 import (
 	"errors"
-	"net/netip"
 	"os"
 	"runtime"
+	"sync"
 
 	"github.com/vishvananda/netlink"
 
@@ -12,15 +12,23 @@ import (
 	"weft/tunnel"
 )
 
-// ends is one incarnation of what the loops stand between.
+// ends is one incarnation of what the loops stand between, and of the loops.
 type ends struct {
-	stop  *tunnel.Stopper
-	dev   tun
-	ports [2]*tunnel.Port
+	stop    *tunnel.Stopper
+	dev     tun
+	ports   [][2]*tunnel.Port // that receive, by framing and family; nil: there is none
+	senders []*tunnel.Port    // that only send
+	outlets []port            // all that send
+	spans   [][2]span         // of outlets, by framing and family
 
-	lost      [2]uint32 // what sample has seen of the ports' drops
-	queueFull uint64    // and of the device's
-	sampled   bool      // queueFull is set: a kept device has a past
+	loops   sync.WaitGroup
+	running bool       // loops may be started
+	count   int        // loops started
+	ended   chan error // what the first loop ended with
+
+	lost      [][2]uint32 // what sample has seen of the ports' drops
+	queueFull uint64      // and of the device's
+	sampled   bool        // queueFull is set: a kept device has a past
 }
 
 // tun is a device that can be probed and closed.
@@ -30,23 +38,25 @@ type tun interface {
 	Close() error
 }
 
-// openPorts binds a UDP port for each family of the underlay.
-func (p *plane) openPorts(e *ends) (err error) {
-	allow := p.node.allow
-	if p.node.opt.TunMode == "plain" {
-		allow &^= tunnel.GSO | tunnel.GRO | tunnel.Mmsg
-	}
-	for i, a := range [2]netip.Addr{p.under.Addr, p.under.Addr6} {
-		if !a.IsValid() {
-			continue
+func newEnds(framings int) (*ends, error) {
+	stop, err := tunnel.NewStopper()
+	return &ends{stop: stop, ports: make([][2]*tunnel.Port, framings), spans: make([][2]span, framings),
+		lost: make([][2]uint32, framings), ended: make(chan error, 1)}, err
+}
+
+// start runs a loop on a thread of its own. When one ends, all do.
+func (e *ends) start(loop func() error) {
+	e.count++
+	reserve(e.count)
+	e.loops.Go(func() {
+		runtime.LockOSThread() // for good: the thread ends with the loop
+		err := loop()
+		e.stop.Stop()
+		select {
+		case e.ended <- err:
+		default:
 		}
-		e.ports[i], err = tunnel.OpenPort(tunnel.PortOptions{Local: netip.AddrPortFrom(a, p.back.port),
-			Allow: allow, Stop: e.stop, Demoted: p.demote})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	})
 }
 
 // openDevice opens the TUN device.
@@ -75,20 +85,37 @@ func (p *plane) demote(f tunnel.Feature, err error) {
 	}
 }
 
-// close ends all waiting and frees the ends. The loops must have ended, or be
-// about to find that they have.
+// close ends all waiting and frees the ends. The loops must have ended.
 func (e *ends) close() error {
 	e.stop.Stop()
 	var errs []error
-	for _, port := range e.ports {
-		if port != nil {
-			errs = append(errs, port.Close())
+	for _, pair := range e.ports {
+		for _, port := range pair {
+			if port != nil {
+				errs = append(errs, port.Close())
+			}
 		}
+	}
+	for _, port := range e.senders {
+		errs = append(errs, port.Close())
 	}
 	if e.dev != nil {
 		errs = append(errs, e.dev.Close())
 	}
 	return errors.Join(append(errs, os.NewSyscallError("close", e.stop.Close()))...)
+}
+
+// features returns what the ends use.
+func (e *ends) features() tunnel.Feature {
+	f := e.dev.Features()
+	for _, pair := range e.ports {
+		for _, port := range pair {
+			if port != nil {
+				f |= port.Features()
+			}
+		}
+	}
+	return f
 }
 
 // sample adds to the counters what the kernel has dropped around the ends since
@@ -100,19 +127,21 @@ func (p *plane) sample() {
 	if p.ends == nil {
 		return
 	}
-	for i, port := range p.ends.ports {
-		if port == nil {
-			continue
-		}
-		if n, err := port.Drops(); err == nil {
-			p.counts[1+i].drop(encap.SockRecvFull, int(n-p.ends.lost[i]))
-			p.ends.lost[i] = n
+	for f, pair := range p.ends.ports {
+		for i, port := range pair {
+			if port == nil {
+				continue
+			}
+			if n, err := port.Drops(); err == nil {
+				p.down[f][i].drop(encap.SockRecvFull, int(n-p.ends.lost[f][i]))
+				p.ends.lost[f][i] = n
+			}
 		}
 	}
 	if link, err := netlink.LinkByName(Device); err == nil && link.Attrs().Statistics != nil {
 		n := link.Attrs().Statistics.TxDropped
 		if p.ends.sampled && n > p.ends.queueFull {
-			p.counts[0].drop(encap.TunQueueFull, int(n-p.ends.queueFull))
+			p.up.drop(encap.TunQueueFull, int(n-p.ends.queueFull))
 		}
 		p.ends.queueFull, p.ends.sampled = n, true
 	}

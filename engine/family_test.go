@@ -14,7 +14,7 @@ import (
 // packets are counted as what they are and answered.
 func TestUpPeerWithoutPort(t *testing.T) {
 	r := newRig(t, usual())
-	r.build.ports = [2]bool{true, false}
+	r.build.families[1], r.build.spans[0][1] = false, span{}
 	tab, refused := buildTable(r.build, node(2), only6(4))
 	if len(refused) != 1 {
 		t.Errorf("refused: %v", refused)
@@ -57,8 +57,8 @@ func TestRoomForIPv6(t *testing.T) {
 		if tc.v4 {
 			under.Addr = netip.MustParseAddr("192.168.50.1")
 		}
-		back := &backend{codec: encap.UDP{}}
-		must(t, back.size(0, under))
+		back := &backend{under: under, framings: []*framing{udpFraming()}}
+		must(t, back.size(0))
 		n := &Node{log: slog.New(slog.DiscardHandler)}
 		cfg, err := n.roomForIPv6(&lease.Config{EnableIPv4: tc.v4, EnableIPv6: true}, under, back)
 		if (err == nil) != tc.ok || (err == nil && cfg.EnableIPv6 != tc.keep) {
@@ -71,11 +71,11 @@ func TestRoomForIPv6(t *testing.T) {
 func TestLearnKeepsTheConfiguredLimit(t *testing.T) {
 	loopback := netip.MustParseAddr("::1")
 	under := iface.Underlay{Name: "lo", MTU: 65536, Addr: netip.MustParseAddr("127.0.0.1"), Addr6: loopback}
-	back := &backend{codec: encap.UDP{}, port: 8285}
-	must(t, back.size(1400, under))
+	back := &backend{under: under, framings: []*framing{udpFraming()}}
+	must(t, back.size(1400))
 	p := &plane{node: &Node{log: slog.New(slog.DiscardHandler)}, back: back, under: under}
-	b := newBuilder(back.codec, back.port, node(1), [2]bool{true, true})
-	b.limit = [2]int{0, back.inner[1]}
+	b := udpBuilder(node(1), &nullPort{}, &nullPort{})
+	b.mtu, b.framings = back.mtu, back.framings
 	l := only6(4)
 	l.Attrs.PublicIPv6 = loopback
 	tab, _ := buildTable(b, l)

@@ -46,6 +46,25 @@ func only6(n int) lease.Lease {
 	return l
 }
 
+// udpFraming is what a node of a udp network speaks.
+func udpFraming() *framing {
+	return &framing{kind: "udp", codec: encap.UDP{}, port: 8285, listens: true}
+}
+
+// udpBuilder makes tables of udp peers that are reached through ports, by the
+// family of their outer address; nil: there is none.
+func udpBuilder(own lease.Lease, ports ...port) *builder {
+	b := newBuilder([]*framing{udpFraming()}, own, 0, [2]bool{})
+	for i, p := range ports {
+		if p != nil {
+			b.families[i] = true
+			b.spans[0][i] = span{len(b.outlets), 1}
+			b.outlets = append(b.outlets, p)
+		}
+	}
+	return b
+}
+
 // A rig is the data plane of one node with its ends in memory. The test is the
 // clock: nothing happens but what it calls.
 type rig struct {
@@ -58,9 +77,10 @@ type rig struct {
 	up      *up
 	down    *down // reads the IPv4 port
 	down6   *down
-	counts  [3]counters
-	limit   int // what learn finds out about any path
-	learned int // how often learn was asked
+	others  []inlet     // further ports: of another framing
+	counts  [5]counters // up, down, down6, others
+	limit   int         // what learn finds out about any path
+	learned int         // how often learn was asked
 }
 
 // rigOptions: what a test may want to be otherwise.
@@ -83,7 +103,7 @@ func newRig(t testing.TB, o rigOptions) *rig {
 	outer6 := only6(int(o.own.Subnet.Addr().As4()[2])).Attrs.PublicIPv6
 	r.ports[0] = o.wire.Port(netip.AddrPortFrom(o.own.Attrs.PublicIP, 8285), o.port)
 	r.ports[1] = o.wire.Port(netip.AddrPortFrom(outer6, 8285), o.port)
-	r.build = newBuilder(encap.UDP{}, 8285, o.own, [2]bool{true, true})
+	r.build = udpBuilder(o.own, r.ports[0], r.ports[1])
 	r.setPeers(o.peers...)
 	r.answer = newAnswerer(tunnelAddr(o.own.Subnet), tunnelAddr(o.own.Subnet6))
 	r.answer.trusted.Store(true)
@@ -92,9 +112,10 @@ func newRig(t testing.TB, o rigOptions) *rig {
 		to.path.inner.Store(int32(r.limit))
 		return r.limit
 	}
-	r.up = newUp(r.dev, [2]port{r.ports[0], r.ports[1]}, encap.UDP{}, &r.table, r.answer, learn, &r.counts[0])
-	r.down = newDown(r.dev, r.ports[0], encap.UDP{}, &r.table, o.check, r.answer, &r.counts[1])
-	r.down6 = newDown(r.dev, r.ports[1], encap.UDP{}, &r.table, o.check, r.answer, &r.counts[2])
+	r.up = newUp(r.dev, &r.table, r.answer, learn, &r.counts[0])
+	f := r.build.framings[0]
+	r.down = newDown(r.dev, 1472, r.ports[0], f, &r.table, o.check, r.answer, &r.counts[1])
+	r.down6 = newDown(r.dev, 1472, r.ports[1], f, &r.table, o.check, r.answer, &r.counts[2])
 	return r
 }
 

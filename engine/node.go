@@ -33,8 +33,10 @@ type Options struct {
 	RulesResync  time.Duration // how often rules are checked; 0: 5 s
 	Blackhole    bool          // keep a blackhole route for the own subnet
 
-	TunMode     string // "auto" or "plain"; empty: auto
-	SourceCheck string // "strict", "report" or "off"; empty: strict
+	TunMode     string            // "auto" or "plain"; empty: auto
+	SourceCheck string            // "strict", "report" or "off"; empty: strict
+	GBPPolicy   string            // group policies whose frames are accepted; empty: any
+	PeerPorts   map[string]uint16 // UDP ports of peers with another backend than ours, by its type
 
 	Log     *slog.Logger // nil: slog.Default
 	OnReady func()       // called once, when subnet.env is written and packets can flow
@@ -97,19 +99,43 @@ func (n *Node) Run(ctx context.Context) error {
 	}
 	n.log.Info("underlay chosen", "iface", under.Name, "mtu", under.MTU, "addr", under.Addr, "addr6", under.Addr6,
 		"public", under.Public, "public6", under.Public6, "why", under.Why)
-	back, err := newBackend(cfg, under)
+	was, err := n.was(ctx, under)
+	if err != nil {
+		return ended(ctx, fmt.Errorf("lease: %w", err))
+	}
+	back, err := newBackend(cfg, under, was, &n.opt, n.log)
 	if err != nil {
 		return err
 	}
 	if cfg, err = n.roomForIPv6(cfg, under, back); err != nil {
 		return err
 	}
-	own, err := n.opt.Registrar.Acquire(ctx, lease.Claim{Config: cfg, Attrs: back.attrs, Previous: n.previous()})
+	attrs, err := back.attrs(cfg)
+	if err != nil {
+		return fmt.Errorf("lease: %w", err)
+	}
+	own, err := n.opt.Registrar.Acquire(ctx, lease.Claim{Config: cfg, Attrs: attrs, Previous: n.previous()})
 	if err != nil {
 		return ended(ctx, fmt.Errorf("lease: %w", err))
 	}
 	n.log.Info("subnet leased", "subnet", lease.Key(own.Subnet, own.Subnet6), "expires", own.Expires)
 	return ended(ctx, n.serve(ctx, cfg, under, back, own))
+}
+
+// A rememberer is a store that can tell what this node wrote into its lease
+// before; found is false when it holds none.
+type rememberer interface {
+	Own(ctx context.Context, a lease.Attrs) (l lease.Lease, found bool, err error)
+}
+
+// was returns what the store still holds of this node from an earlier run.
+func (n *Node) was(ctx context.Context, under iface.Underlay) (lease.Attrs, error) {
+	r, ok := n.opt.Registrar.(rememberer)
+	if !ok {
+		return lease.Attrs{}, nil
+	}
+	l, _, err := r.Own(ctx, address(under))
+	return l.Attrs, err
 }
 
 // ended turns the error of a run that was asked to stop into nil.
@@ -143,11 +169,11 @@ const minIPv6 = 1280
 
 // roomForIPv6 switches inner IPv6 off where the underlay is too narrow for it.
 func (n *Node) roomForIPv6(cfg *lease.Config, under iface.Underlay, back *backend) (*lease.Config, error) {
-	if !cfg.EnableIPv6 || back.mtu >= minIPv6 {
+	if !cfg.EnableIPv6 || back.mtu6() >= minIPv6 {
 		return cfg, nil
 	}
 	err := fmt.Errorf("EnableIPv6: interface %s (or Backend.MTU) leaves %d bytes for inner packets; IPv6 needs %d (RFC 8200)",
-		under.Name, back.mtu, minIPv6)
+		under.Name, back.mtu6(), minIPv6)
 	if !cfg.EnableIPv4 {
 		return nil, err
 	}
@@ -187,7 +213,7 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	if !cfg.EnableIPv6 {
 		used.Subnet6 = netip.Prefix{}
 	}
-	plane := newPlane(n, cfg, under, back, used, routes)
+	plane := newPlane(n, cfg, back, used, routes)
 	if err := plane.open(ctx); err != nil {
 		return err
 	}

@@ -102,6 +102,7 @@ func TestNodesExchange(t *testing.T) {
 	}
 }
 
+// exchange lets the pods of all nodes talk at once.
 func exchange(t *testing.T, rng *rand.Rand, nodes []*rig) {
 	t.Helper()
 	var talkers []*talker
@@ -119,7 +120,7 @@ func exchange(t *testing.T, rng *rand.Rand, nodes []*rig) {
 		for range 1 + rng.IntN(20) {
 			s := talkers[rng.IntN(len(talkers))]
 			pk := s.next()
-			for _, p := range hopsAll(cutSlow(pk), 2) {
+			for _, p := range hopsAll(cutSlow(pk), nodes[s.to-1].hops()) {
 				want[s.to-1] = append(want[s.to-1], p)
 				sent++
 				bytes += uint64(len(p))
@@ -140,22 +141,31 @@ func exchange(t *testing.T, rng *rand.Rand, nodes []*rig) {
 	for i, r := range nodes {
 		sameFlows(t, got[i], want[i])
 		r.wantDrops(nil)
-		a, b := r.counts[0].traffic(), r.counts[1].traffic()
-		up.Packets, up.Bytes = up.Packets+a.Packets, up.Bytes+a.Bytes
-		down.Packets, down.Bytes = down.Packets+b.Packets, down.Bytes+b.Bytes
+		up = up.plus(r.counts[0].traffic())
+		for j := range r.counts[1:] {
+			down = down.plus(r.counts[1+j].traffic())
+		}
 	}
-	if up.Packets != sent || up.Bytes != bytes || down != up {
+	if up.Packets != sent || up.Bytes != bytes || down.Packets != sent || down.Bytes != bytes {
 		t.Errorf("%d packets of %d bytes were sent; counted are %+v up and %+v down", sent, bytes, up, down)
 	}
 }
 
-// drain carries all that has arrived at the IPv4 port.
+// An inlet is a port and the loop that reads it.
+type inlet struct {
+	port *tunneltest.Port
+	down *down
+}
+
+// drain carries all that has arrived.
 func (r *rig) drain() {
 	r.t.Helper()
-	for r.ports[0].Pending() > 0 {
-		must(r.t, r.ports[0].Recv(r.down.inbox))
-		r.down.carry()
-		must(r.t, r.down.failed)
+	for _, in := range append([]inlet{{r.ports[0], r.down}, {r.ports[1], r.down6}}, r.others...) {
+		for in.port.Pending() > 0 {
+			must(r.t, in.port.Recv(in.down.inbox))
+			in.down.carry()
+			must(r.t, in.down.failed)
+		}
 	}
 }
 

@@ -12,14 +12,14 @@ import (
 // below the device's MTU, or the kernel cannot say.
 func (p *plane) learn(to *peer) int {
 	local, overhead := p.under.Addr, outer4
-	if to.port == 1 {
+	if to.family == 1 {
 		local, overhead = p.under.Addr6, outer6
 	}
 	mtu, err := tunnel.PathMTU(local, to.addr.AddrPort())
 	if err != nil {
 		return int(to.path.inner.Load())
 	}
-	limit := min(mtu-overhead-p.back.codec.Overhead(), p.back.inner[to.port])
+	limit := min(mtu-overhead-len(to.prefix), to.framing.inner[to.family])
 	if limit >= p.back.mtu {
 		limit = 0
 	}

@@ -4,18 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"weft/engine/iface"
 	"weft/engine/route"
 	"weft/lease"
-	"weft/tunnel"
 )
 
 // A plane is the data plane of a node: the ends, the loops between them and
@@ -29,28 +25,24 @@ type plane struct {
 	own    lease.Lease
 	routes *route.Reconciler
 
-	mu      sync.Mutex // guards build
+	mu      sync.Mutex // guards build, leases, listed and ends
 	build   *builder
+	leases  []lease.Lease // the peers'
+	listed  bool          // leases were listed once
 	table   atomic.Pointer[table]
 	answer  *answerer
-	counts  [3]counters // up, down IPv4, down IPv6
+	up      counters
+	down    [][2]counters // by framing and family
 	ends    *ends
 	demoted atomic.Uint32
 }
 
-func newPlane(n *Node, cfg *lease.Config, under iface.Underlay, back *backend, own lease.Lease, routes *route.Reconciler) *plane {
-	p := &plane{node: n, cfg: cfg, under: under, back: back, own: own, routes: routes}
-	families := [2]bool{under.Addr.IsValid(), under.Addr6.IsValid()}
-	p.build = newBuilder(back.codec, back.port, own, families)
-	for i, limit := range back.inner {
-		if limit < back.mtu {
-			p.build.limit[i] = limit
-		}
-	}
-	empty := p.build.build(slices.Values([]lease.Lease(nil)), nil)
-	empty.known = false
-	p.table.Store(empty)
+func newPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, routes *route.Reconciler) *plane {
+	p := &plane{node: n, cfg: cfg, under: back.under, back: back, own: own, routes: routes}
+	p.build = newBuilder(back.framings, own, back.mtu, [2]bool{p.under.Addr.IsValid(), p.under.Addr6.IsValid()})
+	p.down = make([][2]counters, len(back.framings))
 	p.answer = newAnswerer(tunnelAddr(own.Subnet), tunnelAddr(own.Subnet6))
+	p.rebuild()
 	n.plane.Store(p)
 	return p
 }
@@ -64,21 +56,45 @@ func tunnelAddr(subnet netip.Prefix) netip.Addr {
 }
 
 // setPeers makes the leases the peers of the data plane and returns those that
-// cannot be.
-func (p *plane) setPeers(leases []lease.Lease) (refused []lease.Refusal) {
+// cannot be. Kernel routes to peers follow.
+func (p *plane) setPeers(ctx context.Context, leases []lease.Lease) []lease.Refusal {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	t := p.build.build(slices.Values(leases), func(l lease.Lease, err error) {
+	p.leases, p.listed = leases, true
+	if p.ends != nil {
+		p.openOthers(p.ends, leases)
+		p.build.outlets = p.ends.outlets
+	}
+	refused := p.rebuild()
+	want := p.desired()
+	p.mu.Unlock()
+	if p.back.direct {
+		p.setRoutes(ctx, want)
+	}
+	return refused
+}
+
+// rebuild makes a table of the leases and puts it in force. The caller holds
+// mu, or is alone.
+func (p *plane) rebuild() (refused []lease.Refusal) {
+	t := p.build.build(slices.Values(p.leases), func(l lease.Lease, err error) {
 		refused = append(refused, lease.Refusal{Lease: l, Err: err})
 	})
+	t.known = p.listed
 	p.table.Store(t)
 	return refused
 }
 
+// setRoutes makes the kernel's state what it must be.
+func (p *plane) setRoutes(ctx context.Context, want route.Desired) {
+	if err := p.routes.Set(ctx, want); err != nil && ctx.Err() == nil {
+		p.node.log.Error("kernel state not as it should be; trying again", "err", err)
+	}
+}
+
 // open opens the ends and makes the kernel's state what it must be.
 func (p *plane) open(ctx context.Context) (err error) {
-	e := &ends{}
-	if e.stop, err = tunnel.NewStopper(); err != nil {
+	e, err := newEnds(len(p.back.framings))
+	if err != nil {
 		return err
 	}
 	defer func() {
@@ -86,34 +102,33 @@ func (p *plane) open(ctx context.Context) (err error) {
 			e.close()
 		}
 	}()
-	if err = p.openPorts(e); err != nil {
+	if err = p.openOwn(e); err != nil {
 		return err
 	}
 	if err = p.openDevice(e); err != nil {
 		return err
 	}
-	if err := p.routes.Set(ctx, p.desired()); err != nil {
-		p.node.log.Error("kernel state not as it should be; trying again", "err", err)
-	}
+	p.mu.Lock()
+	want := p.desired()
+	p.mu.Unlock()
+	p.setRoutes(ctx, want)
 	p.answer.trusted.Store(p.routes.AcceptLocal())
 	if err = e.dev.Probe(); err != nil {
 		return fmt.Errorf("device %s: %w", Device, err)
 	}
-	features := e.dev.Features()
-	for _, port := range e.ports {
-		if port != nil {
-			features |= port.Features()
-		}
-	}
-	p.node.log.Info("data plane open", "iface", Device, "mtu", p.back.mtu, "port", p.back.port, "features", features.String())
+	own := p.back.framings[0]
+	p.node.log.Info("data plane open", "iface", Device, "mtu", p.back.mtu, "backend", own.kind, "port", own.port, "features", e.features().String())
 	p.mu.Lock()
 	p.ends = e
+	p.openOthers(e, p.leases)
+	p.build.outlets, p.build.spans = e.outlets, e.spans
+	p.rebuild()
 	p.mu.Unlock()
 	p.sample()
 	return nil
 }
 
-// desired is the kernel state around the device.
+// desired is the kernel state around the device. The caller holds mu.
 func (p *plane) desired() route.Desired {
 	d := route.Desired{Link: Device, MTU: p.back.mtu}
 	for _, f := range [...]struct{ subnet, network netip.Prefix }{
@@ -129,7 +144,28 @@ func (p *plane) desired() route.Desired {
 			d.Routes = append(d.Routes, route.Route{Dst: f.subnet.Masked(), Blackhole: true, Metric: 4096})
 		}
 	}
+	if p.back.direct {
+		d.Routes = append(d.Routes, p.directRoutes()...)
+	}
 	return d
+}
+
+// directRoutes are the routes to peers on the same link, which have no use for
+// a tunnel. Whether a peer is on the link is for the kernel to say; the others
+// stay with the tunnel, and its table has them all.
+func (p *plane) directRoutes() (routes []route.Route) {
+	for _, l := range p.leases {
+		if l.Attrs.BackendType != "vxlan" {
+			continue
+		}
+		for _, r := range [...]route.Route{{Dst: l.Subnet, Via: l.Attrs.PublicIP}, {Dst: l.Subnet6, Via: l.Attrs.PublicIPv6}} {
+			if r.Dst.IsValid() && r.Via.IsValid() && !r.Via.IsUnspecified() {
+				r.Dst, r.Direct = r.Dst.Masked(), true
+				routes = append(routes, r)
+			}
+		}
+	}
+	return routes
 }
 
 // run carries packets until ctx ends. Ends that were lost, as when somebody
@@ -162,57 +198,68 @@ func (p *plane) run(ctx context.Context) error {
 	}
 }
 
-// lose closes the ends.
+// lose waits for the loops and closes the ends.
 func (p *plane) lose() {
 	p.sample()
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if err := p.ends.close(); err != nil {
+	e := p.ends
+	e.running, p.ends = false, nil
+	p.mu.Unlock()
+	e.stop.Stop()
+	e.loops.Wait()
+	if err := e.close(); err != nil {
 		p.node.log.Debug("closing the data plane", "err", err)
 	}
-	p.ends = nil
 }
 
-// carry runs the loops on threads of their own until one of them fails or ctx
-// ends.
+// carry runs the loops until one of them fails or ctx ends.
 func (p *plane) carry(ctx context.Context) error {
 	e := p.ends
 	defer context.AfterFunc(ctx, e.stop.Stop)()
-	var loops []func() error
-	var ports [2]port
-	for i, port := range e.ports {
-		if port != nil {
-			ports[i] = port
-			loops = append(loops, newDown(e.dev, port, p.back.codec, &p.table, p.node.check, p.answer, &p.counts[1+i]).run)
+	p.mu.Lock()
+	e.running = true
+	for _, f := range p.back.framings {
+		for family := range e.ports[f.id] {
+			if e.ports[f.id][family] != nil {
+				p.startDown(e, f, family)
+			}
 		}
 	}
-	loops = append(loops, newUp(e.dev, ports, p.back.codec, &p.table, p.answer, p.learn, &p.counts[0]).run)
-	reserve(len(loops))
-	var group errgroup.Group
-	for _, loop := range loops {
-		group.Go(func() error {
-			runtime.LockOSThread() // for good: the thread ends with the loop
-			defer e.stop.Stop()
-			return loop()
-		})
+	e.start(newUp(e.dev, &p.table, p.answer, p.learn, &p.up).run)
+	p.mu.Unlock()
+	return <-e.ended
+}
+
+// startDown starts the loop of one port. The caller holds mu.
+func (p *plane) startDown(e *ends, f *framing, family int) {
+	d := newDown(e.dev, p.back.mtu, e.ports[f.id][family], f, &p.table, p.node.check, p.answer, &p.down[f.id][family])
+	if f.id == 0 {
+		d.seen = p.back.policies
 	}
-	return group.Wait()
+	e.start(d.run)
 }
 
 // Up returns what went from the pods to the wire.
-func (p *plane) Up() Traffic { return p.counts[0].traffic() }
+func (p *plane) Up() Traffic { return p.up.traffic() }
 
 // Down returns what went from the wire to the pods.
-func (p *plane) Down() Traffic {
-	a, b := p.counts[1].traffic(), p.counts[2].traffic()
-	return Traffic{a.Packets + b.Packets, a.Bytes + b.Bytes, a.Calls + b.Calls, a.Batches + b.Batches}
+func (p *plane) Down() (sum Traffic) {
+	for f := range p.down {
+		for i := range p.down[f] {
+			sum = sum.plus(p.down[f][i].traffic())
+		}
+	}
+	return sum
 }
 
 // Drops returns the packets lost, by reason.
 func (p *plane) Drops() map[string]uint64 {
 	m := map[string]uint64{}
-	for i := range p.counts {
-		p.counts[i].addDrops(m)
+	p.up.addDrops(m)
+	for f := range p.down {
+		for i := range p.down[f] {
+			p.down[f][i].addDrops(m)
+		}
 	}
 	return m
 }

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"errors"
+	"net/netip"
 
 	"golang.org/x/sys/unix"
 
@@ -60,34 +61,33 @@ func (u *up) tooBig(to *peer, p []byte, h *encap.Header, o *encap.Offload, limit
 		u.answer.toPod(u.dev, p, h, encap.PacketTooBig, limit)
 		return
 	}
-	if u.codec.Routes() && !encap.DecrementTTL(p) {
+	if to.framing.codec.Routes() && !encap.DecrementTTL(p) {
 		u.expired(p, h, o)
 		return
 	}
+	l := u.lane(to, p, h)
 	segs, drop := u.cutter.Cut(nil, p, h, o, nil)
 	if drop != encap.Delivered {
 		u.count.drop(drop, 1)
 		return
 	}
 	for i := range segs {
-		u.fragment(to, flatten(&segs[i], 0), limit)
+		u.fragment(&l, flatten(&segs[i], 0), limit)
 	}
 }
 
 // fragment adds the fragments of the finished packet p to the runs.
-func (u *up) fragment(to *peer, p []byte, limit int) {
+func (u *up) fragment(l *lane, p []byte, limit int) {
 	h, drop := encap.Parse(p)
 	if drop == encap.Delivered {
-		prefix := append([]byte(nil), to.prefix...)
-		u.codec.Seal(prefix, h.Version)
-		u.segs, drop = u.cutter.Fragment(u.segs[:0], p, &h, limit, prefix)
+		u.segs, drop = u.cutter.Fragment(u.segs[:0], p, &h, limit, l.peer.prefix)
 	}
 	if drop != encap.Delivered {
 		u.count.drop(drop, 1)
 		return
 	}
 	for _, s := range u.segs {
-		u.runs.add(to, s, u.limit[to.port])
+		u.runs.add(l, s)
 	}
 }
 
@@ -99,14 +99,14 @@ func flatten(s *encap.Segment, skip int) []byte {
 
 // A retry is a segment that was too long for its path.
 type retry struct {
-	seg encap.Segment
-	to  *peer
+	seg  encap.Segment
+	lane lane
 }
 
-// refused takes the messages that port i did not take out of sent. A message
+// refused takes the messages that outlet i did not take out of sent. A message
 // too long for its path teaches us the path's limit; its packets are kept for
 // resend.
-func (u *up) refused(i int, sent *tally) {
+func (u *up) refused(i int32, sent *tally) {
 	msgs, origin := u.runs.msgs[i], u.runs.origin[i]
 	for j := range msgs {
 		m := &msgs[j]
@@ -114,8 +114,9 @@ func (u *up) refused(i int, sent *tally) {
 			continue
 		}
 		r := &u.runs.runs[origin[j]]
+		overhead := len(r.peer.prefix)
 		if !errors.Is(m.Err, unix.EMSGSIZE) {
-			sent.lose(m.Lost, (m.Bytes/m.Count-u.codec.Overhead())*m.Lost)
+			sent.lose(m.Lost, (m.Bytes/m.Count-overhead)*m.Lost)
 			u.count.drop(sendDrop(m.Err), m.Lost)
 			continue
 		}
@@ -125,8 +126,8 @@ func (u *up) refused(i int, sent *tally) {
 			if m.Lost < m.Count && s.Len() < m.Size {
 				continue // the shorter end of the run went through
 			}
-			sent.lose(1, s.Len()-u.codec.Overhead())
-			u.again = append(u.again, retry{s, r.peer})
+			sent.lose(1, s.Len()-overhead)
+			u.again = append(u.again, retry{s, lane{peer: r.peer, outlet: r.outlet, slot: r.slot, limit: 1, ecn: r.ecn}})
 		}
 	}
 }
@@ -134,32 +135,15 @@ func (u *up) refused(i int, sent *tally) {
 // resend gives packets that were too long for their path a second chance: in
 // fragments, or with an answer to their sender.
 func (u *up) resend(sent *tally) {
-	u.runs.reset(len(u.t.peers))
+	u.runs.reset(u.t)
 	for i := range u.again {
-		r := &u.again[i]
-		p := flatten(&r.seg, u.codec.Overhead())
-		h, drop := encap.Parse(p)
-		limit := int(r.to.path.inner.Load())
-		switch {
-		case drop != encap.Delivered:
-			u.count.drop(drop, 1)
-		case limit <= 0 || len(p) <= limit: // the path has grown meanwhile
-			u.runs.add(r.to, r.seg, 1)
-		case h.DF(p):
-			u.count.drop(encap.TooBig, 1)
-			u.answer.toPod(u.dev, p, &h, encap.PacketTooBig, limit)
-		default:
-			u.fragment(r.to, p, limit)
-		}
+		u.reconsider(&u.again[i])
 	}
 	u.again = u.again[:0]
 	u.runs.messages()
-	for i, p := range u.ports {
+	for _, i := range u.runs.used {
 		msgs := u.runs.msgs[i]
-		if p == nil || len(msgs) == 0 {
-			continue
-		}
-		if _, err := p.Send(u.out, msgs); err != nil {
+		if _, err := u.t.outlets[i].Send(u.out, msgs); err != nil {
 			return // stopped; the next Read says so
 		}
 		for j := range msgs {
@@ -168,9 +152,28 @@ func (u *up) resend(sent *tally) {
 				continue // not a third time
 			}
 			sent.packets += msgs[j].Count
-			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
+			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.runs.overhead(i, j)
 			sent.calls++
 		}
+	}
+}
+
+// reconsider decides about one packet now that the limit of its path is known.
+func (u *up) reconsider(r *retry) {
+	to := r.lane.peer
+	p := flatten(&r.seg, len(to.prefix))
+	h, drop := encap.Parse(p)
+	limit := int(to.path.inner.Load())
+	switch {
+	case drop != encap.Delivered:
+		u.count.drop(drop, 1)
+	case limit <= 0 || len(p) <= limit: // the path has grown meanwhile
+		u.runs.add(&r.lane, r.seg)
+	case h.DF(p):
+		u.count.drop(encap.TooBig, 1)
+		u.answer.toPod(u.dev, p, &h, encap.PacketTooBig, limit)
+	default:
+		u.fragment(&r.lane, p, limit)
 	}
 }
 
@@ -186,15 +189,34 @@ func sendDrop(err error) encap.Drop {
 // is behind the peer it came from, so the answer goes back through the tunnel.
 func (d *down) expired(p []byte, h *encap.Header) {
 	d.count.drop(encap.TTLExceeded, 1)
-	if to := d.t.lookup(h.Src(p)); to != nil && to.port != noPort {
-		d.answer.toPeer(d.port, d.codec, to, p, h, encap.TimeExceeded)
+	if to := d.t.lookup(h.Src(p)); to != nil && to.out.n > 0 {
+		d.answer.toPeer(d.t.outlets[to.out.first], to, p, h, encap.TimeExceeded)
+	}
+}
+
+// unopened deals with a datagram that holds no packet for us.
+func (d *down) unopened(from netip.Addr, b []byte, drop encap.Drop) {
+	if drop == encap.Neighbour {
+		d.asked(from, b)
+		return
+	}
+	d.count.drop(drop, 1)
+}
+
+// asked deals with a frame that asks for our link-layer address, as a foreign
+// VTEP does that has no permanent entry for us. The answer goes to where the
+// question came from, at the port where such nodes listen.
+func (d *down) asked(from netip.Addr, b []byte) {
+	codec, ok := d.framing.codec.(*encap.VXLAN)
+	if !ok || !d.answer.neighbour(d.port, codec, netip.AddrPortFrom(from, d.framing.port), b) {
+		d.count.drop(encap.Neighbour, 1)
 	}
 }
 
 // plain writes a packet with an unfinished checksum to a device that has no
 // way of saying so.
 func (d *down) plain(s *encap.Super) {
-	p := s.Packets[0]
+	p := s.Pieces[0]
 	if !encap.Finish(p, &s.Offload) {
 		d.count.drop(encap.BadOffload, 1)
 		return
@@ -208,28 +230,12 @@ func (d *down) refused(s *encap.Super, err error) {
 	var demoted *tunnel.RefusedError
 	switch {
 	case errors.As(err, &demoted):
-		d.singly(s.Packets)
+		d.join.Singly(s)
 	case errors.Is(err, tunnel.ErrClosed), errors.Is(err, unix.EBADFD), errors.Is(err, unix.EBADF):
 		d.failed = err
 	case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-		d.count.drop(encap.TunFull, len(s.Packets))
+		d.count.drop(encap.TunFull, s.Count)
 	default: // EIO: the link is down
-		d.count.drop(encap.TunError, len(s.Packets))
-	}
-}
-
-// singly writes the packets of a refused superpacket one by one.
-func (d *down) singly(packets [][]byte) {
-	one := encap.Super{Packets: make([][]byte, 1)}
-	for _, p := range packets {
-		h, drop := encap.Parse(p)
-		if drop != encap.Delivered {
-			d.count.drop(drop, 1)
-			continue
-		}
-		one.Offload, _ = encap.Partial(p, &h)
-		one.Packets[0], one.Bytes = p, len(p)
-		one.Pieces = one.Packets
-		d.write(&one)
+		d.count.drop(encap.TunError, s.Count)
 	}
 }

@@ -10,13 +10,16 @@ import (
 	"weft/tunnel"
 )
 
-// runPeers are peers for runs alone: odd ones are behind port 1.
-func runPeers(n int) (out []*peer) {
+// runLanes are lanes to as many peers: odd ones go through outlet 1.
+func runLanes(n, limit int) (out []*lane) {
 	for i := range n {
-		out = append(out, &peer{id: i, port: i % 2, addr: &tunnel.Addr{}})
+		out = append(out, &lane{peer: &peer{addr: &tunnel.Addr{}}, slot: i, outlet: i % 2, limit: limit})
 	}
 	return out
 }
+
+// runTable is a table that runs of n lanes fit.
+func runTable(n int) *table { return &table{outlets: make([]port, 2), slots: n} }
 
 // describe writes the messages of one port as count×size(bytes) per message.
 func describe(msgs []tunnel.Message) (out []string) {
@@ -46,10 +49,10 @@ func TestRunsRules(t *testing.T) {
 		"the largest":     {[]int{65507, 1}, "[1×65507(65507) 1×1(1)]"},
 	} {
 		var r runs
-		r.reset(1)
-		p := runPeers(1)[0]
+		r.reset(runTable(1))
+		l := runLanes(1, limit)[0]
 		for _, n := range tc.sizes {
-			r.add(p, encap.Segment{Body: make([]byte, n)}, limit)
+			r.add(l, encap.Segment{Body: make([]byte, n)})
 		}
 		r.messages()
 		if got := fmt.Sprint(describe(r.msgs[0])); got != tc.want || len(r.msgs[1]) != 0 {
@@ -61,10 +64,10 @@ func TestRunsRules(t *testing.T) {
 // Peers that take turns do not break each other's runs.
 func TestRunsInterleaved(t *testing.T) {
 	var r runs
-	peers := runPeers(3)
-	r.reset(len(peers))
+	lanes := runLanes(3, 64)
+	r.reset(runTable(3))
 	for i := range 30 {
-		r.add(peers[i%3], encap.Segment{Head: []byte{byte(i)}, Body: make([]byte, 99)}, 64)
+		r.add(lanes[i%3], encap.Segment{Head: []byte{byte(i)}, Body: make([]byte, 99)})
 	}
 	r.messages()
 	if got := fmt.Sprint(describe(r.msgs[0]), describe(r.msgs[1])); got != "[10×100(1000) 10×100(1000)] [10×100(1000)]" {
@@ -79,30 +82,30 @@ func TestRunsModel(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	var r runs
 	for batch := range 300 {
-		peers := runPeers(1 + rng.IntN(6))
 		limit := []int{1, 3, 64, 128}[rng.IntN(4)]
-		want := make([][][]byte, len(peers))
-		r.reset(len(peers))
+		lanes := runLanes(1+rng.IntN(6), limit)
+		want := make([][][]byte, len(lanes))
+		r.reset(runTable(len(lanes)))
 		for i := range rng.IntN(300) {
-			p := peers[rng.IntN(len(peers))]
+			l := lanes[rng.IntN(len(lanes))]
 			size := []int{1, 7, 100, 100, 100, 100, 1400, 9000, 65507}[rng.IntN(9)]
 			d := pattern(i, size)
 			cut := rng.IntN(size)
-			want[p.id] = append(want[p.id], d)
-			r.add(p, encap.Segment{Head: d[:cut], Body: d[cut:]}, limit)
+			want[l.slot] = append(want[l.slot], d)
+			r.add(l, encap.Segment{Head: d[:cut], Body: d[cut:]})
 		}
 		r.messages()
-		got := make([][][]byte, len(peers))
-		for port, msgs := range r.msgs {
+		got := make([][][]byte, len(lanes))
+		for outlet, msgs := range r.msgs {
 			for i := range msgs {
-				p := r.runs[r.origin[port][i]].peer
-				if p.port != port || msgs[i].To != p.addr {
-					t.Fatalf("batch %d: a message for peer %d went to port %d", batch, p.id, port)
+				u := &r.runs[r.origin[outlet][i]]
+				if l := lanes[u.slot]; l.outlet != outlet || msgs[i].To != l.peer.addr {
+					t.Fatalf("batch %d: a message for slot %d went to outlet %d", batch, u.slot, outlet)
 				}
-				got[p.id] = append(got[p.id], datagrams(t, &msgs[i], limit)...)
+				got[u.slot] = append(got[u.slot], datagrams(t, &msgs[i], limit)...)
 			}
 		}
-		for i := range peers {
+		for i := range lanes {
 			samePackets(t, got[i], want[i])
 		}
 	}
@@ -123,4 +126,24 @@ func datagrams(t *testing.T, m *tunnel.Message, limit int) (out [][]byte) {
 		t.Fatalf("a message of %d datagrams holds %d", m.Count, len(out))
 	}
 	return out
+}
+
+// Datagrams of one run have the same congestion bits: a change ends the run,
+// and the order stays.
+func TestRunsCongestion(t *testing.T) {
+	var r runs
+	r.reset(runTable(1))
+	l := runLanes(1, 64)[0]
+	var ecns []uint8
+	for _, ecn := range []uint8{0, 0, 2, 2, 3, 2} {
+		l.ecn = ecn
+		r.add(l, encap.Segment{Body: make([]byte, 100)})
+	}
+	r.messages()
+	for _, m := range r.msgs[0] {
+		ecns = append(ecns, m.ECN)
+	}
+	if got := fmt.Sprint(describe(r.msgs[0]), ecns); got != "[2×100(200) 2×100(200) 1×100(100) 1×100(100)] [0 2 3 2]" {
+		t.Errorf("messages %s", got)
+	}
 }

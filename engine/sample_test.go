@@ -44,7 +44,7 @@ func testSample(t *testing.T) {
 	must(t, err)
 	defer port.Close()
 
-	p := &plane{ends: &ends{stop: stop, dev: dev, ports: [2]*tunnel.Port{port}}}
+	p := &plane{ends: &ends{stop: stop, dev: dev, ports: [][2]*tunnel.Port{{port}}, lost: make([][2]uint32, 1)}, down: make([][2]counters, 1)}
 	p.sample()
 	if got := p.Drops(); len(got) != 0 {
 		t.Errorf("before anything was lost: %v", got)

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"testing"
 
-	"weft/encap"
 	"weft/lease"
 )
 
@@ -31,7 +30,7 @@ func thousand(n int) (out []lease.Lease) {
 
 func TestTableThousands(t *testing.T) {
 	const n = 5000
-	b := newBuilder(encap.UDP{}, 8285, lease.Lease{}, [2]bool{true, true})
+	b := udpBuilder(lease.Lease{}, &nullPort{}, &nullPort{})
 	leases := thousand(n)
 	tab, refused := buildTable(b, leases...)
 	if len(refused) != 0 || len(tab.peers) != n {
@@ -42,7 +41,7 @@ func TestTableThousands(t *testing.T) {
 		last[3] = 255
 		for _, a := range []netip.Addr{first, netip.AddrFrom4(last), l.Subnet6.Addr(), l.Subnet6.Addr().Next()} {
 			p := tab.lookup(a)
-			if p == nil || p.outer != l.Attrs.PublicIP || p.id != i || p.addr.AddrPort() != netip.AddrPortFrom(p.outer, 8285) {
+			if p == nil || p.outer != l.Attrs.PublicIP || p.slot != i || p.addr.AddrPort() != netip.AddrPortFrom(p.outer, 8285) {
 				t.Fatalf("%v belongs to %+v, want %v", a, p, l.Attrs.PublicIP)
 			}
 		}
@@ -81,7 +80,13 @@ func TestTableFamilies(t *testing.T) {
 		{"it has nothing", netip.IPv4Unspecified(), none, dual, none, 0, errNoAddress},
 		{"neither has it", none, none, dual, none, 0, errNoAddress},
 	} {
-		b := newBuilder(encap.UDP{}, 8285, node(1), tc.ports)
+		var ports [2]port
+		for i, has := range tc.ports {
+			if has {
+				ports[i] = &nullPort{}
+			}
+		}
+		b := udpBuilder(node(1), ports[:]...)
 		l := node(2)
 		l.Attrs = lease.Attrs{PublicIP: tc.a4, PublicIPv6: tc.a6}
 		tab, refused := buildTable(b, l, node(3), only6(4))
@@ -90,7 +95,7 @@ func TestTableFamilies(t *testing.T) {
 		}
 		p := tab.lookup(l.Subnet.Addr())
 		if tc.err == errNoPort {
-			if p == nil || p.port != noPort {
+			if p == nil || p.out.n != 0 {
 				t.Errorf("%s: %+v, want a peer without a port", tc.name, p)
 			}
 			continue
@@ -101,33 +106,38 @@ func TestTableFamilies(t *testing.T) {
 			}
 			continue
 		}
-		if p == nil || p.outer != tc.outer || p.port != tc.port || tab.lookup(l.Subnet6.Addr()) != p {
+		if p == nil || p.outer != tc.outer || p.family != tc.port || tab.lookup(l.Subnet6.Addr()) != p {
 			t.Errorf("%s: %+v, want %v by port %d", tc.name, p, tc.outer, tc.port)
 		}
 	}
 }
 
-// One bad lease costs no other; the numbers of the peers have no gaps.
+// One bad lease costs no other; the slots of the peers have no gaps.
 func TestTableRefusals(t *testing.T) {
 	bad := node(3)
 	bad.Attrs.PublicIP = netip.Addr{}
-	b := newBuilder(encap.UDP{}, 8285, node(1), [2]bool{true, false})
+	b := udpBuilder(node(1), &nullPort{})
 	tab, refused := buildTable(b, node(2), bad, only6(4), node(5))
 	if len(refused) != 2 || len(tab.peers) != 3 || len(tab.outers) != 3 {
 		t.Fatalf("%d refused, %d peers, %d outer addresses", len(refused), len(tab.peers), len(tab.outers))
 	}
+	slots := 0
 	for i, p := range tab.peers {
-		if p.id != i {
-			t.Errorf("peer %d has number %d", i, p.id)
+		if p.slot != slots {
+			t.Errorf("peer %d has slot %d, want %d", i, p.slot, slots)
 		}
+		slots += p.out.n
+	}
+	if tab.slots != slots {
+		t.Errorf("the table has %d slots for %d", tab.slots, slots)
 	}
 }
 
 // What was learnt about a path outlives changes of the leases, and is
 // forgotten with the address. Limits belong to addresses, not to subnets.
 func TestTablePaths(t *testing.T) {
-	b := newBuilder(encap.UDP{}, 8285, node(1), [2]bool{true, true})
-	b.limit = [2]int{0, 1432}
+	b := udpBuilder(node(1), &nullPort{}, &nullPort{})
+	b.mtu, b.framings[0].inner = 1452, [2]int{1452, 1432}
 	tab, _ := buildTable(b, node(2), node(3), only6(4))
 	two, four := tab.lookup(node(2).Subnet.Addr()), tab.lookup(node(4).Subnet.Addr())
 	if two.path.inner.Load() != 0 || four.path.inner.Load() != 1432 {
@@ -141,8 +151,8 @@ func TestTablePaths(t *testing.T) {
 	if p := tab.lookup(moved.Subnet.Addr()); p.path != two.path || p.addr != two.addr || p.path.inner.Load() != 1300 {
 		t.Error("the path is forgotten although its address is still there")
 	}
-	if len(b.paths) != 2 || len(b.addrs) != 2 {
-		t.Errorf("%d paths and %d addresses are kept for 2", len(b.paths), len(b.addrs))
+	if len(b.ways) != 2 {
+		t.Errorf("%d ways are kept for 2 addresses", len(b.ways))
 	}
 	buildTable(b)
 	tab, _ = buildTable(b, node(2))
@@ -155,7 +165,7 @@ func TestTablePaths(t *testing.T) {
 func TestTableOneNodeTwoLeases(t *testing.T) {
 	second := node(7)
 	second.Attrs = node(2).Attrs
-	tab, _ := buildTable(newBuilder(encap.UDP{}, 8285, node(1), [2]bool{true, false}), node(2), second)
+	tab, _ := buildTable(udpBuilder(node(1), &nullPort{}), node(2), second)
 	a, b := tab.lookup(node(2).Subnet.Addr()), tab.lookup(node(7).Subnet.Addr())
 	if a == b || a.outer != b.outer || a.path != b.path || len(tab.outers) != 1 {
 		t.Errorf("%+v and %+v, %d outer addresses", a, b, len(tab.outers))
@@ -163,7 +173,7 @@ func TestTableOneNodeTwoLeases(t *testing.T) {
 }
 
 func TestTableOwns(t *testing.T) {
-	tab, _ := buildTable(newBuilder(encap.UDP{}, 8285, node(1), [2]bool{true, false}))
+	tab, _ := buildTable(udpBuilder(node(1), &nullPort{}))
 	for a, want := range map[string]bool{
 		"10.5.1.0": true, "10.5.1.255": true, "10.5.2.1": false, "fd00:10:5:1::7": true, "fd00:10:5:2::7": false,
 		"::ffff:10.5.1.1": false, "0.0.0.0": false, "::": false,

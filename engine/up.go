@@ -24,8 +24,6 @@ type port interface {
 // up carries packets from the device to the ports. One goroutine runs it.
 type up struct {
 	dev    device
-	ports  [2]port // by family; nil when there is none
-	codec  encap.Encapsulator
 	table  *atomic.Pointer[table]
 	answer *answerer
 	learn  func(*peer) int // asks for the limit of a path, remembers and returns it
@@ -36,14 +34,12 @@ type up struct {
 	cutter *encap.Cutter
 	runs   runs
 	segs   []encap.Segment
-	prefix [tunnel.Headroom]byte
 	out    *tunnel.Outbox
-	limit  [2]int // datagrams in a run, by port
 	again  []retry
 }
 
-func newUp(dev device, ports [2]port, codec encap.Encapsulator, t *atomic.Pointer[table], a *answerer, learn func(*peer) int, count *counters) *up {
-	return &up{dev: dev, ports: ports, codec: codec, table: t, answer: a, learn: learn, count: count,
+func newUp(dev device, t *atomic.Pointer[table], a *answerer, learn func(*peer) int, count *counters) *up {
+	return &up{dev: dev, table: t, answer: a, learn: learn, count: count,
 		batch: tunnel.NewBatch(), cutter: encap.NewCutter(64 << 10), out: tunnel.NewOutbox()}
 }
 
@@ -63,12 +59,7 @@ func (u *up) run() error {
 func (u *up) carry() error {
 	u.t = u.table.Load()
 	u.cutter.Reset()
-	u.runs.reset(len(u.t.peers))
-	for i, p := range u.ports {
-		if p != nil {
-			u.limit[i] = p.MaxRun()
-		}
-	}
+	u.runs.reset(u.t)
 	for i := range u.batch.Packets {
 		u.packet(&u.batch.Packets[i])
 	}
@@ -85,7 +76,7 @@ func (u *up) packet(pk *tunnel.Packet) {
 	}
 	o := encap.Offload(pk.Offload)
 	p := u.t.lookup(h.Dst(pk.Data))
-	if p == nil || p.port == noPort {
+	if p == nil || p.out.n == 0 {
 		u.noRoute(p, pk.Data, &h, &o)
 		return
 	}
@@ -93,37 +84,48 @@ func (u *up) packet(pk *tunnel.Packet) {
 		u.tooBig(p, pk.Data, &h, &o, limit)
 		return
 	}
-	if u.codec.Routes() && !encap.DecrementTTL(pk.Data) {
+	if p.framing.codec.Routes() && !encap.DecrementTTL(pk.Data) {
 		u.expired(pk.Data, &h, &o)
 		return
 	}
-	prefix := u.prefix[:copy(u.prefix[:], p.prefix)]
-	u.codec.Seal(prefix, h.Version)
-	if u.segs, drop = u.cutter.Cut(u.segs[:0], pk.Data, &h, &o, prefix); drop != encap.Delivered {
+	if u.segs, drop = u.cutter.Cut(u.segs[:0], pk.Data, &h, &o, p.prefix); drop != encap.Delivered {
 		u.count.drop(drop, 1)
 		return
 	}
+	l := u.lane(p, pk.Data, &h)
 	for _, s := range u.segs {
-		u.runs.add(p, s, u.limit[p.port])
+		u.runs.add(&l, s)
 	}
 }
 
-// send hands the runs of the batch to the ports.
+// lane finds what the datagrams of one packet have in common: flows are spread
+// over the peer's outlets, and congestion bits go into the outer header.
+func (u *up) lane(p *peer, b []byte, h *encap.Header) lane {
+	l := lane{peer: p, outlet: p.out.first, slot: p.slot}
+	if p.out.n > 1 {
+		k := int(encap.FlowHash(b, h)) & (p.out.n - 1)
+		l.outlet, l.slot = l.outlet+k, l.slot+k
+	}
+	if p.framing.codec.ECN() {
+		l.ecn = encap.ECN(b)
+	}
+	l.limit = u.t.outlets[l.outlet].MaxRun()
+	return l
+}
+
+// send hands the runs of the batch to their outlets.
 func (u *up) send() error {
 	u.runs.messages()
 	var sent tally
-	for i, p := range u.ports {
+	for _, i := range u.runs.used {
 		msgs := u.runs.msgs[i]
-		if p == nil || len(msgs) == 0 {
-			continue
-		}
-		refused, err := p.Send(u.out, msgs)
+		refused, err := u.t.outlets[i].Send(u.out, msgs)
 		if err != nil {
 			return err
 		}
 		for j := range msgs {
 			sent.packets += msgs[j].Count
-			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.codec.Overhead()
+			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.runs.overhead(i, j)
 		}
 		sent.calls += len(msgs)
 		if refused > 0 {

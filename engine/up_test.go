@@ -160,7 +160,7 @@ func TestUpRunEnds(t *testing.T) {
 		t.Errorf("run: %v", err)
 	}
 	r = newRig(t, usual())
-	r.up.ports[0] = closedPort{r.ports[0]}
+	r.table.Load().outlets[0] = closedPort{r.ports[0]}
 	r.dev.Feed(one(udpFrom(pod(1, 2), pod(2, 2), nil)))
 	if err := r.up.run(); err != tunnel.ErrClosed {
 		t.Errorf("run: %v", err)

@@ -87,7 +87,7 @@ func checkConfig(w io.Writer, name string, data []byte) error {
 // printConfig prints to w what c means. The error names the key and the value
 // that make it unusable; nothing is printed then.
 func printConfig(w io.Writer, c *lease.Config) error {
-	backend, warning, err := describeBackend(c)
+	backend, warnings, err := describeBackend(c)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func printConfig(w io.Writer, c *lease.Config) error {
 	for _, key := range c.Unknown {
 		fmt.Fprintf(t, "warning\t%s: unknown key\n", key)
 	}
-	if warning != "" {
+	for _, warning := range warnings {
 		fmt.Fprintf(t, "warning\t%s\n", warning)
 	}
 	return t.Flush()

@@ -91,6 +91,8 @@ func packetFlags(o *options) []flagRow {
 		{"ip-blackhole-route", boolean(&o.blackhole), "keep a blackhole route for this node's subnet", plain},
 		{"tun-mode", oneOf(&o.tunMode, "auto", "plain"), "`mode` of the TUN device: auto (with offloads) or plain (one packet at a time)", plain},
 		{"source-check", oneOf(&o.sourceCheck, "strict", "report", "off"), "`what` to do with packets from outside any lease: strict (drop), report or off", plain},
+		{"gbp-policy", checked(&o.gbpPolicy, isPolicies), "group `policies` whose frames are accepted when Backend.GBP is on: any, or numbers and ranges as in 0,0x10,100-199", plain},
+		{"peer-port", repeated(&o.peerPorts, peerPorts), "`TYPE=PORT` where peers with another backend than ours listen, as in udp=9000; repeatable, else 8285 and 8472", plain},
 	}
 }
 

@@ -44,6 +44,8 @@ type options struct {
 	blackhole      bool
 	tunMode        string
 	sourceCheck    string
+	gbpPolicy      string
+	peerPorts      []string // TYPE=PORT
 	healthzIP      string
 	healthzPort    int
 	logFormat      string
@@ -88,6 +90,8 @@ func (o *options) engineOptions() engine.Options {
 		Blackhole:    o.blackhole,
 		TunMode:      o.tunMode,
 		SourceCheck:  o.sourceCheck,
+		GBPPolicy:    o.gbpPolicy,
+		PeerPorts:    portsByType(o.peerPorts),
 	}
 }
 

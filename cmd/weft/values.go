@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"weft/encap"
 )
 
 // A value is the target of one flag: it parses and checks the text and stores
@@ -166,6 +168,40 @@ func isListenURL(s string) error {
 		return errors.New("must be http://ADDRESS:PORT")
 	}
 	return nil
+}
+
+// isPolicies accepts a set of group policies; an empty text unsets the flag.
+func isPolicies(s string) error {
+	if s == "" {
+		return nil
+	}
+	_, err := encap.ParsePolicies(s)
+	return err
+}
+
+// peerPorts takes a list of TYPE=PORT.
+func peerPorts(s string) ([]string, error) {
+	return splitList(s, func(item string) error {
+		kind, text, _ := strings.Cut(item, "=")
+		port, err := strconv.ParseUint(text, 10, 16)
+		if kind != "udp" && kind != "vxlan" || err != nil || port == 0 {
+			return errors.New("must be udp=PORT or vxlan=PORT, with a port from 1 to 65535")
+		}
+		return nil
+	})
+}
+
+// portsByType is what peerPorts took; of several ports for a type the last
+// counts.
+func portsByType(items []string) map[string]uint16 {
+	ports := map[string]uint16{}
+	for _, item := range items {
+		kind, text, _ := strings.Cut(item, "=")
+		if port, err := strconv.ParseUint(text, 10, 16); err == nil {
+			ports[kind] = uint16(port)
+		}
+	}
+	return ports
 }
 
 // isAddr accepts an IPv4 or IPv6 address; an empty text unsets the flag.

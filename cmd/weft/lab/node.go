@@ -232,7 +232,9 @@ func wire(hostNS, podNS *space.Space, e lease.Env) error {
 // command is the command line of a node's weft.
 func (l *Lab) command(n *Node) []string {
 	if l.opt.Command != nil {
-		return l.opt.Command(n)
+		if argv := l.opt.Command(n); argv != nil {
+			return argv
+		}
 	}
 	argv := []string{l.opt.Weft, "up", "--iface=eth0", "--node-name=" + n.Name, "--subnet-file=" + n.SubnetFile()}
 	if l.cfg.EnableIPv6 {

@@ -64,8 +64,9 @@ type Options struct {
 	Extra func(n *Node) (args, env []string) `json:"-"`
 
 	// Command, if set, returns the command line of a node instead of `weft
-	// up …`; another implementation can so take part. It must send READY=1
-	// to $NOTIFY_SOCKET once it has written n.SubnetFile().
+	// up …`, or nil to keep that; another implementation can so take part. It
+	// must send READY=1 to $NOTIFY_SOCKET once it has written n.SubnetFile().
+	// It is asked at each start, so a node can come back as something else.
 	Command func(n *Node) []string `json:"-"`
 }
 
