@@ -58,34 +58,30 @@ func NewCoalescer(emit func(*Super)) *Coalescer {
 // p will not be emitted.
 func (c *Coalescer) Add(p []byte, h *Header, sound bool) Drop {
 	p = p[:h.Len]
-	if c.MTU > 0 && h.Len > c.MTU {
+	if h.Len > c.MTU && c.MTU > 0 {
 		return c.long(p, h)
 	}
-	c.add(p, h, sound)
-	return Delivered
-}
-
-func (c *Coalescer) add(p []byte, h *Header, sound bool) {
 	hdr, payload, mergeable := c.shape(p, h)
 	if hdr == 0 {
 		c.yield(p, h)
 		c.single(p, h)
-		return
+		return Delivered
 	}
 	mergeable = mergeable && headerIntact(p, h) && (sound || intact(p, h))
 	f := c.find(p, h)
 	if f != nil && mergeable && f.accepts(p, h, hdr, payload) {
 		f.append(p, hdr, payload)
-		return
+		return Delivered
 	}
 	if f != nil {
 		c.close(f)
 	}
-	if !mergeable {
+	if mergeable {
+		c.start(p, h, hdr, payload)
+	} else {
 		c.single(p, h)
-		return
 	}
-	c.start(p, h, hdr, payload)
+	return Delivered
 }
 
 // yield closes what p, which is about to pass alone, must not overtake: the

@@ -46,7 +46,8 @@ func (c *Coalescer) AddSuper(p []byte, h *Header, size int) Drop {
 		return IPLenMismatch
 	}
 	c.yield(p, h)
-	o := Offload{Flags: NeedsCsum, GSO: GSOUDP, HdrLen: uint16(hdr), GSOSize: uint16(size), CsumStart: uint16(h.L4), CsumOffset: udpCsumAt}
+	o := Offload{Flags: NeedsCsum, GSO: GSOUDP, HdrLen: uint16(hdr), GSOSize: uint16(size),
+		CsumStart: uint16(h.L4), CsumOffset: udpCsumAt}
 	return c.super(p, h, &o, c.UDP && h.Len-hdr <= size*maxUDPPackets)
 }
 
@@ -60,6 +61,9 @@ func (c *Coalescer) long(p []byte, h *Header) Drop {
 		return Delivered
 	}
 	if h.Proto == protoUDP {
+		// A kernel that knows UDP_GRO (5.0) tells the size or, without the
+		// option, cuts. Older ones have peers whose UDP superpackets come
+		// whole and without a word.
 		return SegmentUnknown
 	}
 	hdr := tcpHeaders(p, h)
@@ -69,7 +73,8 @@ func (c *Coalescer) long(p []byte, h *Header) Drop {
 		return Delivered
 	}
 	c.yield(p, h)
-	o := Offload{Flags: NeedsCsum, GSO: GSOTCP4, HdrLen: uint16(hdr), GSOSize: uint16(c.MTU - hdr), CsumStart: uint16(h.L4), CsumOffset: tcpCsumAt}
+	o := Offload{Flags: NeedsCsum, GSO: GSOTCP4, HdrLen: uint16(hdr), GSOSize: uint16(c.MTU - hdr),
+		CsumStart: uint16(h.L4), CsumOffset: tcpCsumAt}
 	if h.Version == 6 {
 		o.GSO = GSOTCP6
 	}

@@ -19,7 +19,11 @@
 // The TUN speaks virtio-net headers (IFF_VNET_HDR), so that the kernel hands
 // over superpackets of up to 64 KB and takes them back (TSO, USO). The port
 // uses UDP_SEGMENT and UDP_GRO, which carry a run of equally long datagrams
-// through the network stack as one.
+// through the network stack as one. Beside a message go the congestion bits of
+// its outer header, so that an encapsulation can hand them through (RFC 6040).
+//
+// One port receives. Where peers and networks tell flows apart by the outer
+// source port, several more that only send stand beside it ([OpenSender]).
 //
 // # Waiting
 //

@@ -77,20 +77,22 @@ func TestPortECN(t *testing.T) {
 // datagram by datagram.
 func TestPortECNOfRefusedRun(t *testing.T) {
 	for _, lo := range []netip.Addr{loopback4, loopback6} {
-		ownNamespace(t)
-		stop, local := stopper(t), netip.AddrPortFrom(lo, 0)
-		a := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop})
-		b := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop, ECN: true})
-		if !a.Features().Has(GSO) {
-			t.Skip("no GSO here")
-		}
-		a.caps.maxRun = 500 // more than any kernel takes
-		msgs, want := marked(NewAddr(b.Local()), 8, 250, a.MaxRun())
-		send(t, a, msgs)
-		sameMarks(t, receiveMarks(t, b, len(want)), want)
-		if a.Features().Has(GSO) {
-			t.Error("the kernel takes runs of 250")
-		}
+		t.Run(lo.String(), func(t *testing.T) {
+			ownNamespace(t)
+			stop, local := stopper(t), netip.AddrPortFrom(lo, 0)
+			a := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop})
+			b := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop, ECN: true})
+			if !a.Features().Has(GSO) {
+				t.Skip("no GSO here")
+			}
+			a.caps.maxRun = 500 // more than any kernel takes
+			msgs, want := marked(NewAddr(b.Local()), 8, 250, a.MaxRun())
+			send(t, a, msgs)
+			sameMarks(t, receiveMarks(t, b, len(want)), want)
+			if a.Features().Has(GSO) {
+				t.Error("the kernel takes runs of 250")
+			}
+		})
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"runtime"
 	"slices"
-	"testing"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -85,11 +84,4 @@ func ethtool(link string, req []byte) error {
 		return e
 	}
 	return nil
-}
-
-// wireLike makes a link of the thread's namespace carry frames as a real wire
-// does.
-func wireLike(t testing.TB, link string) {
-	t.Helper()
-	must(t, switchOff(link, offloads...))
 }

@@ -61,21 +61,23 @@ func sourceOf(t testing.TB, s, b *Port) netip.AddrPort {
 // sending.
 func TestPortSenderIsDeaf(t *testing.T) {
 	for _, lo := range []netip.Addr{loopback4, loopback6} {
-		ownNamespace(t)
-		stop, local := stopper(t), netip.AddrPortFrom(lo, 0)
-		like := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop})
-		s := testSender(t, like, PortOptions{Allow: allPort, Stop: stop})
-		const n = 50
-		send(t, like, runs(NewAddr(s.Local()), train(0, n, 100, 100), 1))
-		if _, e := s.recv(NewInbox()); e != unix.EAGAIN {
-			t.Errorf("%v: a sender receives, %v", lo, e)
-		}
-		if drops, err := s.Drops(); drops != n || err != nil {
-			t.Errorf("%v: %d datagrams thrown away, %v; want %d", lo, drops, err, n)
-		}
-		if from := sourceOf(t, s, like); from != s.Local() {
-			t.Errorf("%v: then it sends from %v", lo, from)
-		}
+		t.Run(lo.String(), func(t *testing.T) {
+			ownNamespace(t)
+			stop, local := stopper(t), netip.AddrPortFrom(lo, 0)
+			like := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop})
+			s := testSender(t, like, PortOptions{Allow: allPort, Stop: stop})
+			const n = 50
+			send(t, like, runs(NewAddr(s.Local()), train(0, n, 100, 100), 1))
+			if _, e := s.recv(NewInbox()); e != unix.EAGAIN {
+				t.Errorf("a sender receives: %v", e)
+			}
+			if drops, err := s.Drops(); drops != n || err != nil {
+				t.Errorf("%d datagrams thrown away, %v; want %d", drops, err, n)
+			}
+			if from := sourceOf(t, s, like); from != s.Local() {
+				t.Errorf("then it sends from %v", from)
+			}
+		})
 	}
 }
 

@@ -56,6 +56,13 @@ func TestWire(t *testing.T) {
 	same(t, texts(b), "aaaabbbbc")
 	same(t, texts(c), "aaaa", "bbbb", "c")
 
+	marked := message(addr(2), 4, "aaaab")
+	marked.ECN = 3
+	send(marked)
+	if got := b.Take(); len(got) != 1 || got[0].ECN != 3 {
+		t.Errorf("%+v arrived, want congestion bits 3", got)
+	}
+
 	a.Limit = 2
 	if got := send(message(addr(3), 4, "aaaabbbbcc"), message(addr(3), 2, "dd")); got[0] != unix.EMSGSIZE || got[1] != nil {
 		t.Errorf("reasons %v", got)
@@ -90,6 +97,7 @@ func TestSendChecks(t *testing.T) {
 		"count":           func(m *tunnel.Message) { m.Count = 0 },
 		"a run, no GSO":   func(m *tunnel.Message) { m.Size, m.Count = 2, 2 },
 		"size":            func(m *tunnel.Message) { m.Size = 3 },
+		"congestion bits": func(m *tunnel.Message) { m.ECN = 4 },
 		"nothing changed": nil,
 	} {
 		m := message(to, 4, "aaaa")
