@@ -22,7 +22,8 @@
 //
 // Downwards (wire to pods) a [Coalescer] does the reverse: consecutive
 // packets of one flow become one header and a list of payload views, which a
-// single writev gives to the kernel.
+// single writev gives to the kernel. Superpackets that a kernel peer on the
+// same machine sends uncut pass through it as well, described for the device.
 //
 // Around these two stand the header parser ([Parse]), the Internet checksum
 // ([Sum]), the answers a router owes ([ICMP]), IPv4 fragmentation

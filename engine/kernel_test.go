@@ -11,6 +11,7 @@ import (
 
 	"weft/encap"
 	"weft/tunnel"
+	"weft/tunnel/tunneltest"
 )
 
 // TestKernelTakesAnything: a capability is switched off for good when the
@@ -41,22 +42,34 @@ func testKernelTakesAnything(t *testing.T) {
 	must(t, err)
 	must(t, netlink.LinkSetUp(link))
 	must(t, dev.Probe())
-	r := newRig(t, usual())
-	r.down.dev = dev
-
+	udp := newRig(t, usual())
+	udp.down.dev = dev
+	vxlan := newCluster(t, tunneltest.NewWire(), allTUN, allPort, "vxlan", "vxlan")[0]
+	vxlan.down.dev = dev
 	rng := rand.New(rand.NewPCG(8, 9))
+	feedStrangely(t, udp, rng, func() tunnel.Received {
+		data := strangeRun(rng)
+		return tunnel.Received{Data: bytes.Join(data, nil), Size: len(data[0])}
+	})
+	feedStrangely(t, vxlan, rng, func() tunnel.Received { return strangeSuper(rng) })
+}
+
+// feedStrangely lets r take many messages of which the device must not refuse
+// what becomes of them.
+func feedStrangely(t *testing.T, r *rig, rng *rand.Rand, next func() tunnel.Received) {
 	supers := 0
 	for range 3000 {
-		data := strangeRun(rng)
-		size := len(data[0])
+		m := next()
 		before := r.counts[1].calls.Load()
 		packets := r.counts[1].packets.Load()
-		r.receive(tunnel.Received{Data: bytes.Join(data, nil), Size: size, From: outer(2)})
+		m.From = outer(2)
+		r.ports[0].Inject(m)
+		r.drain()
 		if r.counts[1].packets.Load()-packets > r.counts[1].calls.Load()-before {
 			supers++
 		}
 		if t.Failed() {
-			t.Fatalf("by a run of %d: % x", len(data), data[0][:min(80, size)])
+			t.Fatalf("by a message of %d×%d: % x", len(m.Data), m.Size, m.Data[:min(120, len(m.Data))])
 		}
 	}
 	for _, reason := range []encap.Drop{encap.TunError, encap.TunFull} {
@@ -65,8 +78,32 @@ func testKernelTakesAnything(t *testing.T) {
 		}
 	}
 	if supers < 100 {
-		t.Errorf("only %d of the runs became superpackets: the test is about nothing", supers)
+		t.Errorf("only %d of the messages became superpackets: the test is about nothing", supers)
 	}
+}
+
+// strangeSuper is a frame with a superpacket as a kernel peer sends it uncut,
+// of any size, and with a byte of its headers turned over now and then.
+func strangeSuper(rng *rand.Rand) tunnel.Received {
+	src, dst := pod(2, 2), pod(1, 2)
+	if rng.IntN(2) == 0 {
+		src, dst = pod6(2, 2), pod6(1, 2)
+	}
+	payload := pattern(rng.IntN(100), 1+rng.IntN([]int{100, 3000, 65000}[rng.IntN(3)]))
+	p := ip(src, dst, tcp, tcpSegment(1, 2, 7, 0x10|uint8(rng.IntN(256)*rng.IntN(2)), payload))
+	size := 0
+	if rng.IntN(2) == 0 {
+		p = ip(src, dst, udp, udpDatagram(1, 2, payload))
+		size = 1 + rng.IntN(len(payload))
+	}
+	f := frame(partial(p).Data)
+	if rng.IntN(3) == 0 {
+		f[22+ipLen(p)+rng.IntN(8)] ^= byte(rng.Uint32())
+	}
+	if size == 0 {
+		size = len(f)
+	}
+	return tunnel.Received{Data: f, Size: size}
 }
 
 // strangeRun is a run of packets from one flow, of any kind and shape, with
