@@ -64,7 +64,7 @@ func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p
 		}
 		usable, refused := lease.Usable(cfg, own, &set)
 		refused = append(refused, p.setPeers(ctx, usable)...)
-		known.usable(usable)
+		known.usable(p.table.Load().reached(usable))
 		known.refused(refused)
 		if update.Full && listed != nil {
 			close(listed)
@@ -87,7 +87,7 @@ func (n *Node) masquerade(ctx context.Context, m *masq.Manager, cfg *lease.Confi
 	if cfg.EnableIPv6 {
 		rules.Network6, rules.Subnet6 = cfg.IPv6Network, own.Subnet6
 	}
-	if err := m.Apply(ctx, rules); err != nil {
+	if err := m.Apply(ctx, rules); err != nil && ctx.Err() == nil {
 		n.log.Error("traffic rules not written; trying again", "err", err)
 	}
 	if err := m.Run(ctx); err != nil {

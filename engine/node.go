@@ -230,7 +230,11 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group.Go(func() error { return n.settle(ctx) })
 	group.Go(func() error { return n.announce(ctx, cfg, used, back, listed) })
 	err = group.Wait()
-	n.log.Info("stopped", "up", plane.Up(), "down", plane.Down(), "drops", plane.Drops())
+	sums := []any{"up", plane.Up(), "down", plane.Down(), "drops", plane.Drops()}
+	if back.policies != nil {
+		sums = append(sums, "policies", back.policies.since(map[uint16]uint64{}))
+	}
+	n.log.Info("stopped", sums...)
 	return err
 }
 

@@ -53,6 +53,23 @@ func (t *table) lookup(a netip.Addr) *peer {
 	return p
 }
 
+// reached returns those of the leases, which t was made of, that packets can be
+// sent to.
+func (t *table) reached(leases []lease.Lease) (out []lease.Lease) {
+	peers := make(map[string]bool, len(t.peers))
+	for _, p := range t.peers {
+		if p.out.n > 0 {
+			peers[p.lease.Key()] = true
+		}
+	}
+	for _, l := range leases {
+		if peers[l.Key()] {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
 // owns tells whether a is in our own subnets.
 func (t *table) owns(a netip.Addr) bool {
 	if a.Is4() {

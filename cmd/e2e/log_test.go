@@ -17,8 +17,9 @@ import (
 type logLine struct {
 	Level, Msg, Err, Features string
 
-	Drops map[string]uint64 // in "stopped"
-	Text  string            `json:"-"`
+	Drops    map[string]uint64 // in "stopped"
+	Policies map[string]uint64 // there too, with GBP on
+	Text     string            `json:"-"`
 }
 
 func parseLog(t testing.TB, n *lab.Node) (lines []logLine) {

@@ -78,7 +78,7 @@ func echoWindow(t testing.TB, s *socket, to echoer, sizes []int) (lost int) {
 			t.Fatalf("%s to %s: no echo of %d sizes out of %v within %s", s.addr, to.addr, len(want), sizes, limit)
 		}
 		for _, b := range want {
-			must(t, s.sendTo([]byte(b), to.addr))
+			must(t, unmute(s.sendTo([]byte(b), to.addr)))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		for len(want) > 0 {

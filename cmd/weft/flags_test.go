@@ -53,6 +53,8 @@ var weftFlags = map[string]string{
 	"etcd-embedded-listen": "http://127.0.0.1:2379",
 	"tun-mode":             "auto",
 	"source-check":         "strict",
+	"gbp-policy":           "",
+	"peer-port":            "",
 	"log-format":           "text",
 }
 

@@ -33,14 +33,15 @@ func TestEngineOptions(t *testing.T) {
 		}},
 		{"--iface a,b --iface=c --iface-regex x{1,2} --iface-can-reach 10.0.0.1 --public-ip 10.0.0.2 --public-ipv6 fd00::2 " +
 			"--subnet-file f --ip-masq --ip-masq-fully-random-disable --iptables-forward-rules=false " +
-			"--iptables-resync 30 --ip-blackhole-route --tun-mode plain --source-check off",
+			"--iptables-resync 30 --ip-blackhole-route --tun-mode plain --source-check off --gbp-policy 0,7 --peer-port udp=9000,vxlan=1 --peer-port vxlan=4789",
 			engine.Options{
 				Iface: iface.Options{
 					Iface: []string{"a", "b", "c"}, IfaceRegex: []string{"x{1,2}"},
 					CanReach: "10.0.0.1", PublicIP: "10.0.0.2", PublicIPv6: "fd00::2",
 				},
 				SubnetFile: "f", IPMasq: true, RulesResync: 30 * time.Second, Blackhole: true,
-				TunMode: "plain", SourceCheck: "off",
+				TunMode: "plain", SourceCheck: "off", GBPPolicy: "0,7",
+				PeerPorts: map[string]uint16{"udp": 9000, "vxlan": 4789},
 			}},
 	}
 	for _, tt := range tests {

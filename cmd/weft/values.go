@@ -194,6 +194,9 @@ func peerPorts(s string) ([]string, error) {
 // portsByType is what peerPorts took; of several ports for a type the last
 // counts.
 func portsByType(items []string) map[string]uint16 {
+	if len(items) == 0 {
+		return nil
+	}
 	ports := map[string]uint16{}
 	for _, item := range items {
 		kind, text, _ := strings.Cut(item, "=")

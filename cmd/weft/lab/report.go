@@ -68,7 +68,7 @@ func (d *demo) packets(s section) {
 		fmt.Fprintf(d.out, "  none on UDP port %d\n", d.lab.Port())
 	}
 	for _, f := range s.frames {
-		outer, inner := capture.Explain(f)
+		outer, inner := capture.Explain(f, d.lab.cfg.BackendType == "vxlan")
 		fmt.Fprintf(d.out, "  %s  %s\n%17s  └ %s\n", f.Time.Format("15:04:05.000000"), outer, "", inner)
 	}
 }

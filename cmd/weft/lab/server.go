@@ -174,5 +174,8 @@ func (l *Lab) Port() int {
 	if b, err := l.cfg.UDP(); err == nil {
 		return b.Port
 	}
+	if b, err := l.cfg.VXLAN(); err == nil {
+		return b.Port
+	}
 	return 0
 }

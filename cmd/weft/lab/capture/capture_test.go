@@ -45,7 +45,7 @@ func tunnel(t *testing.T, inner []byte) []byte {
 func TestExplain(t *testing.T) {
 	ping := build(t, ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolICMPv4),
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 7, Seq: 3}, gopacket.Payload(make([]byte, 56)))
-	outer, inner := Explain(Frame{Data: tunnel(t, ping)})
+	outer, inner := Explain(Frame{Data: tunnel(t, ping)}, false)
 	if want := "10.99.0.1:8285 > 10.99.0.2:8285 udp 84"; outer != want {
 		t.Errorf("outer %q, want %q", outer, want)
 	}
@@ -54,11 +54,27 @@ func TestExplain(t *testing.T) {
 	}
 }
 
+func TestExplainVXLAN(t *testing.T) {
+	one := build(t, &layers.VXLAN{ValidIDFlag: true, VNI: 7}, ether(layers.EthernetTypeIPv4),
+		ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolICMPv4),
+		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 7, Seq: 3}, gopacket.Payload(make([]byte, 56)))
+	outer, inner := Explain(Frame{Data: tunnel(t, append(append([]byte{}, one...), one...)), Segment: len(one)}, true)
+	if want := "10.99.0.1:8285 > 10.99.0.2:8285 udp 212 (superpacket: 2 datagrams of 106) vxlan vni 7"; outer != want {
+		t.Errorf("outer %q, want %q", outer, want)
+	}
+	if want := "10.244.1.2 > 10.244.2.2 icmp echo request seq 3 ttl 63 len 84"; inner != want {
+		t.Errorf("inner %q, want %q", inner, want)
+	}
+	if _, inner := Explain(Frame{Data: tunnel(t, one[:21])}, true); !strings.Contains(inner, "not an IP packet") {
+		t.Errorf("a frame cut short: inner %q", inner)
+	}
+}
+
 func TestExplainSuperpacket(t *testing.T) {
 	tcp := &layers.TCP{SrcPort: 4000, DstPort: 5001, Seq: 11, Ack: 22, ACK: true, PSH: true}
 	one := build(t, ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolTCP), tcp, gopacket.Payload(make([]byte, 100)))
 	run := append(append(append([]byte{}, one...), one...), one[:60]...)
-	outer, inner := Explain(Frame{Data: tunnel(t, run), Segment: len(one)})
+	outer, inner := Explain(Frame{Data: tunnel(t, run), Segment: len(one)}, false)
 	if want := "10.99.0.1:8285 > 10.99.0.2:8285 udp 340 (superpacket: 3 datagrams of 140)"; outer != want {
 		t.Errorf("outer %q, want %q", outer, want)
 	}
@@ -155,7 +171,7 @@ func TestSocketSeesSuperpacket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outer, _ := Explain(f)
+	outer, _ := Explain(f, false)
 	if !strings.HasPrefix(outer, "10.99.0.1:") || !strings.HasSuffix(outer, "> 10.99.0.2:8285 udp 2500 (superpacket: 3 datagrams of 1000)") {
 		t.Errorf("saw %q", outer)
 	}

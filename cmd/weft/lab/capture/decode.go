@@ -1,6 +1,7 @@
 package capture
 
 import (
+	"encoding/binary"
 	"fmt"
 	"strings"
 
@@ -9,8 +10,9 @@ import (
 )
 
 // Explain describes a frame in two lines: the datagram that carries, and the
-// packet that is carried. Of a superpacket the first inner packet is shown.
-func Explain(f Frame) (outer, inner string) {
+// packet that is carried, in a VXLAN frame or bare. Of a superpacket the first
+// inner packet is shown.
+func Explain(f Frame, vxlan bool) (outer, inner string) {
 	p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
 	udp, ok := p.TransportLayer().(*layers.UDP)
 	if !ok || p.NetworkLayer() == nil {
@@ -24,7 +26,22 @@ func Explain(f Frame) (outer, inner string) {
 		outer += fmt.Sprintf(" (superpacket: %d datagrams of %d)", n, f.Segment)
 		payload = payload[:f.Segment]
 	}
+	if vxlan {
+		var vni string
+		vni, payload = unframe(payload)
+		outer += vni
+	}
 	return outer, Inner(payload)
+}
+
+// unframe takes a VXLAN header and the inner Ethernet header (RFC 7348) away.
+// What is too short for them is left alone.
+func unframe(b []byte) (vni string, inner []byte) {
+	const headers = 8 + 14
+	if len(b) < headers {
+		return "", b
+	}
+	return fmt.Sprintf(" vxlan vni %d", binary.BigEndian.Uint32(b[4:])>>8), b[headers:]
 }
 
 // Inner describes one inner IP packet: addresses, protocol, the fields of it
