@@ -167,3 +167,24 @@ func TestTakeOver(t *testing.T) {
 	must(t, n1.Start(within(t)))
 	exchange(t, n1, n2, mega, 499)
 }
+
+// A port that somebody else has is no reason not to speak to the peers that
+// would send to it.
+func TestOtherPortTaken(t *testing.T) {
+	l := newLab(t, lab.Options{Nodes: 1, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
+	must(t, l.StartEtcd(within(t)))
+	n, c := l.Nodes[0], etcdClient(t, l)
+	must(t, n.Start(within(t)))
+	openUDP(t, n.Host, netip.AddrPortFrom(n.Underlay, 8285))
+	m, addr := markLog(t, n), netip.MustParseAddr("10.99.0.204")
+	s := openUDP(t, plug(t, l, "udp", addr), netip.AddrPortFrom(addr, 8285))
+	put(t, c, framePeerKey, udpLease(addr.String()))
+	m.await(t, "not listening for peers of another backend", "8285", "another process has the port")
+	m.await(t, "peer added", framePeerKey)
+	out := openUDP(t, n.Pod, netip.AddrPortFrom(n.PodAddr(), 0))
+	say(t, out, "bare", netip.AddrPortFrom(netip.MustParseAddr("10.244.202.2"), 53))
+	buf := make([]byte, 2048)
+	if k, _, err := s.receive(within(t), buf); err != nil || string(buf[28:k]) != "bare" {
+		t.Errorf("the peer received %x: %v", buf[:k], err)
+	}
+}
