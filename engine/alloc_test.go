@@ -60,9 +60,35 @@ func newMill(batch, back []tunnel.Packet) *mill {
 			}
 		}
 	}, func(l lease.Lease, err error) { panic(err) }))
+	m.load(&tab, udpFraming(), nil, batch, back)
+	return m
+}
+
+// newVXLANMill makes the same of a node of a vxlan network, with peers 2 to 9
+// and four sockets that send.
+func newVXLANMill(batch, back []tunnel.Packet) *mill {
+	m := &mill{dev: &nullDevice{}, port: &nullPort{}, original: batch}
+	f := vxlanFraming(1)
+	b := newBuilder([]*framing{f}, leaseOf(1, "vxlan"), 0, [2]bool{true, false})
+	for range f.spread {
+		b.outlets = append(b.outlets, m.port)
+	}
+	b.spans[0][0] = span{0, f.spread}
+	var tab atomic.Pointer[table]
+	tab.Store(b.build(func(yield func(lease.Lease) bool) {
+		for i := 2; i < 10 && yield(leaseOf(i, "vxlan")); i++ {
+		}
+	}, func(lease.Lease, error) {})) // of IPv6, which has no port here
+	m.load(&tab, f, frame, batch, back)
+	return m
+}
+
+// load makes the loops, and gives them the batch that goes up, and, each packet
+// in the frame that wrap makes, the one that comes back.
+func (m *mill) load(tab *atomic.Pointer[table], f *framing, wrap func([]byte) []byte, batch, back []tunnel.Packet) {
 	answer := newAnswerer(tunnelAddr(node(1).Subnet), netip.Addr{})
-	m.up = newUp(m.dev, &tab, answer, nil, &m.counts[0])
-	m.down = newDown(m.dev, 1472, m.port, udpFraming(), &tab, Strict, answer, &m.counts[1])
+	m.up = newUp(m.dev, tab, answer, nil, &m.counts[0])
+	m.down = newDown(m.dev, 1472, m.port, f, tab, Strict, answer, &m.counts[1])
 	for _, pk := range batch {
 		m.up.batch.Packets = append(m.up.batch.Packets, tunnel.Packet{Offload: pk.Offload, Data: bytes.Clone(pk.Data)})
 	}
@@ -70,6 +96,11 @@ func newMill(batch, back []tunnel.Packet) *mill {
 		packets := cutSlow(pk)
 		h, _ := encap.Parse(packets[0])
 		from := outer(int(h.Src(packets[0]).As4()[2]))
+		for i := range packets {
+			if wrap != nil {
+				packets[i] = wrap(packets[i])
+			}
+		}
 		for len(packets) > 0 { // as UDP_GRO hands them over
 			n := min(len(packets), 64, 65535/len(packets[0]))
 			data := bytes.Join(packets[:n], nil)
@@ -78,7 +109,6 @@ func newMill(batch, back []tunnel.Packet) *mill {
 		}
 	}
 	m.down.inbox.Messages = m.received
-	return m
 }
 
 // The kernel would fill the buffers anew; here only what a carry changes is
@@ -164,22 +194,26 @@ func packetsOf(batch []tunnel.Packet) (n uint64) {
 // either direction, once the buffers have grown to the size of the load.
 func TestNoAllocations(t *testing.T) {
 	for name, load := range loads() {
-		m := newMill(load[0], load[1])
-		const warm, rounds = 3, 100
-		for range warm {
-			m.goUp()
-			m.goDown()
-		}
-		up, down := testing.AllocsPerRun(rounds, m.goUp), testing.AllocsPerRun(rounds, m.goDown)
-		if up != 0 || down != 0 {
-			t.Errorf("%s: %v allocations a batch up, %v down", name, up, down)
-		}
-		m.check(t, warm+rounds+1, packetsOf(load[0]), packetsOf(load[1]))
-		for i := range m.counts {
-			drops := map[string]uint64{}
-			if m.counts[i].addDrops(drops); len(drops) != 0 {
-				t.Errorf("%s: drops %v", name, drops)
-			}
+		t.Run("udp "+name, func(t *testing.T) { noAllocations(t, newMill(load[0], load[1]), load) })
+		t.Run("vxlan "+name, func(t *testing.T) { noAllocations(t, newVXLANMill(load[0], load[1]), load) })
+	}
+}
+
+func noAllocations(t *testing.T, m *mill, load [2][]tunnel.Packet) {
+	const warm, rounds = 3, 100
+	for range warm {
+		m.goUp()
+		m.goDown()
+	}
+	up, down := testing.AllocsPerRun(rounds, m.goUp), testing.AllocsPerRun(rounds, m.goDown)
+	if up != 0 || down != 0 {
+		t.Errorf("%v allocations a batch up, %v down", up, down)
+	}
+	m.check(t, warm+rounds+1, packetsOf(load[0]), packetsOf(load[1]))
+	for i := range m.counts {
+		drops := map[string]uint64{}
+		if m.counts[i].addDrops(drops); len(drops) != 0 {
+			t.Errorf("drops %v", drops)
 		}
 	}
 }

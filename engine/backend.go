@@ -19,19 +19,21 @@ type backend struct {
 	under    iface.Underlay
 	framings []*framing // the first is our own: peers that know our lease send us this one
 	vteps    [2]lease.VTEP
-	mtu      int       // longest packet a pod may send, in bytes
-	direct   bool      // peers on the same link get kernel routes (DirectRouting)
-	policies *policies // what the group policies of frames were; nil without GBP
+	was      lease.Attrs // what the store held of this node when it started
+	mtu      int         // longest packet a pod may send, in bytes
+	direct   bool        // peers on the same link get kernel routes (DirectRouting)
+	policies *policies   // what the group policies of frames were; nil without GBP
 }
 
 // newBackend compiles the Backend object of cfg. was is what the store holds of
 // this node from an earlier run: a tunnel endpoint keeps its address.
 func newBackend(cfg *lease.Config, under iface.Underlay, was lease.Attrs, o *Options, log *slog.Logger) (*backend, error) {
-	b := &backend{cfg: cfg, under: under}
+	b := &backend{cfg: cfg, under: under, was: was}
 	udp := &framing{kind: "udp", codec: encap.UDP{}, port: 8285, listens: true}
 	vni := uint32(1)
 	vxlan := &framing{kind: "vxlan", port: 8472, spread: spread, split: true, kernel: true}
-	key := 0
+	var err error
+	key, gbp := 0, false
 	switch cfg.BackendType {
 	case "udp":
 		conf, err := cfg.UDP()
@@ -45,21 +47,19 @@ func newBackend(cfg *lease.Config, under iface.Underlay, was lease.Attrs, o *Opt
 		if err != nil {
 			return nil, err
 		}
-		key, vni, vxlan.port, vxlan.listens = conf.MTU, uint32(conf.VNI), uint16(conf.Port), true
+		key, vni, gbp, vxlan.port, vxlan.listens = conf.MTU, uint32(conf.VNI), conf.GBP, uint16(conf.Port), true
 		b.direct = conf.DirectRouting
 		b.framings = []*framing{vxlan, udp}
 		remark(conf, o, log)
 	default:
 		return nil, fmt.Errorf("net-conf.json: Backend.Type: %q is not supported; supported are udp, vxlan", cfg.BackendType)
 	}
-	if err := b.endpoints(vni, was); err != nil {
+	if err = b.endpoints(vni, was); err != nil {
 		return nil, err
 	}
-	codec, err := b.vxlan(vni, o.GBPPolicy)
-	if err != nil {
+	if vxlan.codec, err = b.vxlan(gbp, o.GBPPolicy); err != nil {
 		return nil, err
 	}
-	vxlan.codec = codec
 	for i, f := range b.framings {
 		f.id = i
 		if port := o.PeerPorts[f.kind]; port != 0 && i > 0 {
@@ -107,17 +107,14 @@ func randomMAC() (mac [6]byte, err error) {
 	return mac, nil
 }
 
-// vxlan makes the codec of VXLAN frames.
-func (b *backend) vxlan(vni uint32, accept string) (*encap.VXLAN, error) {
-	codec := &encap.VXLAN{VNI: vni, MACs: [2][6]byte{b.vteps[0].MAC, b.vteps[1].MAC}}
-	if b.cfg.BackendType != "vxlan" {
+// vxlan makes the codec of VXLAN frames, which with gbp may bear one of the
+// group policies in accept.
+func (b *backend) vxlan(gbp bool, accept string) (codec *encap.VXLAN, err error) {
+	codec = &encap.VXLAN{VNI: b.vteps[0].VNI, MACs: [2][6]byte{b.vteps[0].MAC, b.vteps[1].MAC}, GBP: gbp}
+	if !gbp {
 		return codec, nil
 	}
-	conf, err := b.cfg.VXLAN()
-	if err != nil || !conf.GBP {
-		return codec, err
-	}
-	codec.GBP, b.policies = true, new(policies)
+	b.policies = new(policies)
 	if accept != "" {
 		if codec.Accept, err = encap.ParsePolicies(accept); err != nil {
 			return nil, fmt.Errorf("gbp-policy: %w", err)
@@ -126,8 +123,10 @@ func (b *backend) vxlan(vni uint32, accept string) (*encap.VXLAN, error) {
 	return codec, nil
 }
 
-// attrs is what our lease says. flannel's udp backend adds neither type nor
-// data.
+// attrs is what our lease says with the families of cfg. flannel's udp backend
+// adds neither type nor data. The store keeps the key of a node on which IPv6
+// was switched off, and peers judge the lease by its key: what it said of that
+// family stays, since a half of it alone is more than stock flannel can bear.
 func (b *backend) attrs(cfg *lease.Config) (lease.Attrs, error) {
 	a := address(b.under)
 	if b.framings[0].kind != "vxlan" {
@@ -138,8 +137,11 @@ func (b *backend) attrs(cfg *lease.Config) (lease.Attrs, error) {
 	if cfg.EnableIPv4 {
 		a.BackendData, err4 = json.Marshal(b.vteps[0])
 	}
-	if cfg.EnableIPv6 {
+	switch {
+	case cfg.EnableIPv6:
 		a.BackendV6Data, err6 = json.Marshal(b.vteps[1])
+	case b.was.BackendType == "vxlan" && b.was.BackendV6Data != nil:
+		a.PublicIPv6, a.BackendV6Data = b.was.PublicIPv6, b.was.BackendV6Data
 	}
 	return a, errors.Join(err4, err6)
 }

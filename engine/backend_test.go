@@ -82,10 +82,19 @@ func TestBackendEndpoints(t *testing.T) {
 			}
 		}
 	}
+	// IPv6 off: the store keeps the key of both families, and so the lease what
+	// it said of IPv6.
 	cfg := *b.cfg
 	cfg.EnableIPv6 = false
+	was := a
 	if a, err = b.attrs(&cfg); err != nil || a.BackendV6Data != nil || a.BackendData == nil {
-		t.Errorf("IPv6 off: %+v, %v", a, err)
+		t.Errorf("a new node: %+v, %v", a, err)
+	}
+	only4 := dualUnderlay
+	only4.Addr6, only4.Public6 = netip.Addr{}, netip.Addr{}
+	again := compileBackend(t, `{"Type":"vxlan","VNI":7}`, only4, was, Options{}, silent)
+	if a, err = again.attrs(&cfg); err != nil || !a.Equal(was) {
+		t.Errorf("a node that was there before: %+v, %v; want %+v", a, err, was)
 	}
 }
 

@@ -136,7 +136,8 @@ func (b *builder) peer(f *framing, l lease.Lease, inner int) (*peer, error) {
 }
 
 // reach chooses the outer family for inner packets of a family: IPv4 where both
-// ends have it, but for a framing that keeps the families apart the inner one.
+// ends have it, but for a framing that keeps the families apart the inner one,
+// unless the peer has no such address: a kernel peer has, and listens there only.
 func (b *builder) reach(f *framing, a lease.Attrs, inner int) (addrs [2]netip.Addr, family int) {
 	for i, x := range [...]netip.Addr{a.PublicIP, a.PublicIPv6} {
 		if x.IsValid() && !x.IsUnspecified() {
@@ -147,7 +148,7 @@ func (b *builder) reach(f *framing, a lease.Attrs, inner int) (addrs [2]netip.Ad
 		family = inner
 	}
 	usable := func(i int) bool { return addrs[i].IsValid() && b.families[i] }
-	if !usable(family) && (usable(1-family) || !addrs[family].IsValid()) {
+	if !usable(family) && (usable(1-family) && !f.split || !addrs[family].IsValid()) {
 		family = 1 - family
 	}
 	return addrs, family

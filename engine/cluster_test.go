@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/json"
+	"errors"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -158,7 +159,9 @@ func TestFamiliesOfFramings(t *testing.T) {
 	}
 }
 
-// Where one end lacks the preferred outer family, the other one serves.
+// A peer without outer IPv6 is no kernel, and gets inner IPv6 in IPv4. One that
+// has it may be a kernel, which would drop it there: a node that lacks it says
+// that it cannot.
 func TestFamiliesOfFramingsFallBack(t *testing.T) {
 	b := newNode(t, 1, "vxlan", rigOptions{wire: tunneltest.NewWire(), tun: allTUN, port: allPort}).build
 	no6 := leaseOf(2, "vxlan")
@@ -170,25 +173,35 @@ func TestFamiliesOfFramingsFallBack(t *testing.T) {
 	b.families[1], b.spans[0][1] = false, span{}
 	both := leaseOf(3, "vxlan")
 	tab, refused = buildTable(b, both)
-	if p := tab.lookup(both.Subnet6.Addr()); len(refused) != 0 || p == nil || p.outer != both.Attrs.PublicIP {
+	if p := tab.lookup(both.Subnet6.Addr()); !errors.Is(refused[both.Key()], errNoPort) || p == nil || p.out.n != 0 {
 		t.Errorf("a node without outer IPv6: %+v, refused %v", p, refused)
+	}
+	if p := tab.lookup(both.Subnet.Addr()); p == nil || p.out.n == 0 || len(tab.reached([]lease.Lease{both})) != 1 {
+		t.Errorf("its IPv4 peer: %+v", p)
 	}
 	if !tab.outers[both.Attrs.PublicIPv6] {
 		t.Error("the peer's other address is not known as its own")
 	}
 }
 
-// A family whose endpoint cannot be read costs the other nothing.
+// A family whose endpoint is missing or cannot be read costs the other nothing.
 func TestBadEndpoint(t *testing.T) {
 	b := newNode(t, 1, "vxlan", rigOptions{wire: tunneltest.NewWire(), tun: allTUN, port: allPort}).build
+	cfg, err := lease.ParseConfig([]byte(`{"Network":"10.5.0.0/16","EnableIPv6":true,"IPv6Network":"fd00:10:5::/48","Backend":{"Type":"vxlan"}}`))
+	must(t, err)
 	l := leaseOf(2, "vxlan")
-	l.Attrs.BackendV6Data = json.RawMessage(`{"VtepMAC":"x"}`)
-	tab, refused := buildTable(b, l)
-	if tab.lookup(l.Subnet.Addr()) == nil || tab.lookup(l.Subnet6.Addr()) != nil || len(refused) != 1 {
-		t.Errorf("IPv4 peer %v, IPv6 peer %v, refused %v", tab.lookup(l.Subnet.Addr()), tab.lookup(l.Subnet6.Addr()), refused)
+	for _, data := range []string{`{"VtepMAC":"x"}`, ""} {
+		l.Attrs.BackendV6Data = json.RawMessage(data)
+		var set lease.Set
+		set.Apply(lease.Update{Full: true, Events: []lease.Event{{Type: lease.Added, Lease: l}}})
+		usable, unusable := lease.Usable(cfg, leaseOf(1, "vxlan"), &set)
+		tab, refused := buildTable(b, usable...)
+		if len(unusable) != 0 || tab.lookup(l.Subnet.Addr()) == nil || tab.lookup(l.Subnet6.Addr()) != nil || len(refused) != 1 {
+			t.Errorf("%q: IPv4 peer %v, IPv6 peer %v, refused %v and %v", data, tab.lookup(l.Subnet.Addr()), tab.lookup(l.Subnet6.Addr()), refused, unusable)
+		}
 	}
 	l.Attrs.BackendType = "ipip"
-	if tab, refused = buildTable(b, l); len(tab.peers) != 0 || len(refused) != 1 {
+	if tab, refused := buildTable(b, l); len(tab.peers) != 0 || len(refused) != 1 {
 		t.Errorf("%d peers of a kind that nobody speaks, refused %v", len(tab.peers), refused)
 	}
 }

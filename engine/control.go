@@ -100,7 +100,7 @@ func (n *Node) masquerade(ctx context.Context, m *masq.Manager, cfg *lease.Confi
 // packets were lost since the last time, and why.
 func (n *Node) account(ctx context.Context, p *plane) error {
 	const every = time.Minute
-	before, policies := map[string]uint64{}, map[uint16]uint64{}
+	before, policies := map[string]uint64{}, policyCounts{}
 	for sleep(ctx, every) {
 		p.sample()
 		now := p.Drops()

@@ -135,7 +135,7 @@ func (d *down) datagram(a *arrival, b []byte) {
 		return
 	}
 	at := pair{d.t, a.from, h.Src(p), h.Dst(p)}
-	if at != d.good && !d.admit(at) {
+	if at != d.good && !d.admit(at, d.standsFor(a, &h)) {
 		return
 	}
 	if d.framing.codec.Routes() && !encap.DecrementTTL(p) {
@@ -156,15 +156,15 @@ func (d *down) datagram(a *arrival, b []byte) {
 		drop = d.join.Add(p, &h, a.sound)
 	}
 	if drop != encap.Delivered {
-		d.count.drop(drop, 1)
+		d.count.drop(drop, d.standsFor(a, &h))
 	}
 }
 
-// admit judges a pair that is not the latest good one. A packet that is not
-// for us is not relayed, whatever the source check.
-func (d *down) admit(at pair) bool {
+// admit judges a pair that is not the latest good one, of n packets. What is
+// not for us is not relayed, whatever the source check.
+func (d *down) admit(at pair, n int) bool {
 	if !d.t.owns(at.dst) {
-		d.count.drop(encap.InnerDstNotLocal, 1)
+		d.count.drop(encap.InnerDstNotLocal, n)
 		return false
 	}
 	if d.check == Off {
@@ -180,7 +180,7 @@ func (d *down) admit(at pair) bool {
 		d.good = at
 		return true
 	}
-	d.count.drop(drop, 1)
+	d.count.drop(drop, n)
 	return d.check == Report
 }
 

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"log/slog"
 	"net/netip"
 
@@ -26,9 +27,9 @@ func (k *known) usable(leases []lease.Lease) {
 		key := l.Key()
 		now[key] = l.Attrs
 		if was, ok := k.peers[key]; !ok {
-			k.log.Info("peer added", "subnet", key, "peer", outerOf(l))
+			k.log.Info("peer added", "subnet", key, "peer", outerOf(l), "backend", kindOf(l))
 		} else if !was.Equal(l.Attrs) {
-			k.log.Info("peer changed", "subnet", key, "peer", outerOf(l))
+			k.log.Info("peer changed", "subnet", key, "peer", outerOf(l), "backend", kindOf(l))
 		}
 	}
 	for key := range k.peers {
@@ -61,3 +62,6 @@ func outerOf(l lease.Lease) string {
 	}
 	return "none"
 }
+
+// kindOf is the backend that l asks to be spoken to in.
+func kindOf(l lease.Lease) string { return cmp.Or(l.Attrs.BackendType, "udp") }

@@ -232,7 +232,7 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	err = group.Wait()
 	sums := []any{"up", plane.Up(), "down", plane.Down(), "drops", plane.Drops()}
 	if back.policies != nil {
-		sums = append(sums, "policies", back.policies.since(map[uint16]uint64{}))
+		sums = append(sums, "policies", back.policies.since(policyCounts{}))
 	}
 	n.log.Info("stopped", sums...)
 	return err

@@ -34,13 +34,17 @@ type plane struct {
 	up      counters
 	down    [][2]counters // by framing and family
 	ends    *ends
+	unheard map[netip.AddrPort]string // ports that could not be opened, and why
 	demoted atomic.Uint32
+
+	routing  sync.Mutex // held from desired until it is set; before mu
+	tookOver bool       // stock flanneld's devices were looked for
 }
 
 func newPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, routes *route.Reconciler) *plane {
 	p := &plane{node: n, cfg: cfg, under: back.under, back: back, own: own, routes: routes}
 	p.build = newBuilder(back.framings, own, back.mtu, [2]bool{p.under.Addr.IsValid(), p.under.Addr6.IsValid()})
-	p.down = make([][2]counters, len(back.framings))
+	p.down, p.unheard = make([][2]counters, len(back.framings)), map[netip.AddrPort]string{}
 	p.answer = newAnswerer(tunnelAddr(own.Subnet), tunnelAddr(own.Subnet6))
 	p.rebuild()
 	n.plane.Store(p)
@@ -65,10 +69,9 @@ func (p *plane) setPeers(ctx context.Context, leases []lease.Lease) []lease.Refu
 		p.build.outlets = p.ends.outlets
 	}
 	refused := p.rebuild()
-	want := p.desired()
 	p.mu.Unlock()
 	if p.back.direct {
-		p.setRoutes(ctx, want)
+		p.setRoutes(ctx)
 	}
 	return refused
 }
@@ -84,8 +87,14 @@ func (p *plane) rebuild() (refused []lease.Refusal) {
 	return refused
 }
 
-// setRoutes makes the kernel's state what it must be.
-func (p *plane) setRoutes(ctx context.Context, want route.Desired) {
+// setRoutes makes the kernel's state what it must be. Whoever calls last has
+// the last word.
+func (p *plane) setRoutes(ctx context.Context) {
+	p.routing.Lock()
+	defer p.routing.Unlock()
+	p.mu.Lock()
+	want := p.desired()
+	p.mu.Unlock()
 	if err := p.routes.Set(ctx, want); err != nil && ctx.Err() == nil {
 		p.node.log.Error("kernel state not as it should be; trying again", "err", err)
 	}
@@ -102,16 +111,14 @@ func (p *plane) open(ctx context.Context) (err error) {
 			e.close()
 		}
 	}()
-	if err = p.openOwn(e); err != nil {
-		return err
-	}
 	if err = p.openDevice(e); err != nil {
 		return err
 	}
-	p.mu.Lock()
-	want := p.desired()
-	p.mu.Unlock()
-	p.setRoutes(ctx, want)
+	if err = p.openOwn(e); err != nil {
+		return err
+	}
+	p.tookOver = true
+	p.setRoutes(ctx)
 	p.answer.trusted.Store(p.routes.AcceptLocal())
 	if err = e.dev.Probe(); err != nil {
 		return fmt.Errorf("device %s: %w", Device, err)
@@ -146,6 +153,10 @@ func (p *plane) desired() route.Desired {
 	}
 	if p.back.direct {
 		d.Routes = append(d.Routes, p.directRoutes()...)
+		d.Partial = !p.listed // an earlier run's routes to peers hold until then
+		// The way back to a peer that still sends through the tunnel is
+		// another device; strict reverse path filtering would drop it.
+		d.Sysctl = map[string]string{"net.ipv4.conf." + Device + ".rp_filter": "2"}
 	}
 	return d
 }

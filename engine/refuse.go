@@ -200,7 +200,24 @@ func (d *down) unopened(from netip.Addr, b []byte, drop encap.Drop) {
 		d.asked(from, b)
 		return
 	}
+	if drop == encap.VXLANPolicy && d.seen != nil {
+		d.seen.refuse(d.framing.codec.(*encap.VXLAN), b)
+	}
 	d.count.drop(drop, 1)
+}
+
+// standsFor is the number of packets behind one from a kernel peer, which may
+// not have been cut: that of its segments if they are known, else as many as
+// our device would make of it.
+func (d *down) standsFor(a *arrival, h *encap.Header) int {
+	payload, size := h.Len-h.L4, a.size
+	if size == 0 {
+		size = d.join.MTU - h.L4
+	}
+	if payload <= size || size <= 0 {
+		return 1
+	}
+	return (payload + size - 1) / size
 }
 
 // asked deals with a frame that asks for our link-layer address, as a foreign

@@ -211,8 +211,8 @@ func TestDownPolicies(t *testing.T) {
 		a.takes("192.168.50.2:40001", tunnel.Received{Data: f})
 	}
 	a.wantDrops(map[encap.Drop]uint64{encap.VXLANPolicy: 1})
-	before := map[uint16]uint64{}
-	if got := fmt.Sprint(a.down.seen.since(before)); got != "map[0x0000:1 0x0010:2 0x001f:1]" {
+	before := policyCounts{}
+	if got := fmt.Sprint(a.down.seen.since(before)); got != "map[0x0000:1 0x0010:2 0x001f:1 0x0020 refused:1]" {
 		t.Errorf("policies seen: %s", got)
 	}
 	if got := a.down.seen.since(before); len(got) != 0 {

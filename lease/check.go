@@ -26,7 +26,7 @@ type Refusal struct {
 //     overlaps the own one,
 //   - it has no node address, or one that is this node's own, is multicast or
 //     broadcast, or lies inside the lease itself, which would make a loop,
-//   - its backend needs data that is missing.
+//   - its backend needs data that is missing for each of its families.
 //
 // Loopback and link-local IPv4 addresses are allowed: whole networks run on
 // one machine in tests and labs. The length of the subnet is free, so that
@@ -124,18 +124,20 @@ func checkAddr(field string, own, a netip.Addr, subnet netip.Prefix) error {
 	return nil
 }
 
-// checkData judges whether the data that the backend cannot do without is there.
+// checkData judges whether the data that the backend cannot do without is there
+// for one family at least. What is missing for the other costs that one alone.
 func checkData(l Lease) error {
 	if t := l.Attrs.BackendType; t != "vxlan" && t != "wireguard" {
 		return nil
 	}
-	if l.Subnet.IsValid() && len(l.Attrs.BackendData) == 0 {
+	has4, has6 := len(l.Attrs.BackendData) > 0, len(l.Attrs.BackendV6Data) > 0
+	if l.Subnet.IsValid() && has4 || l.Subnet6.IsValid() && has6 {
+		return nil
+	}
+	if l.Subnet.IsValid() {
 		return errors.New("BackendData: missing")
 	}
-	if l.Subnet6.IsValid() && len(l.Attrs.BackendV6Data) == 0 {
-		return errors.New("BackendV6Data: missing")
-	}
-	return nil
+	return errors.New("BackendV6Data: missing")
 }
 
 // Usable divides the peers in set into those that a node holding own in the

@@ -28,7 +28,8 @@ func describeBackend(c *lease.Config) (words, warnings []string, err error) {
 		warnings = append(warnings, fmt.Sprintf("Backend.Type: %q: flannel has it, this version of weft has not", c.BackendType))
 		words, err = describeOther(c)
 	default:
-		err = fmt.Errorf("net-conf: Backend.Type: %q: no such backend", c.BackendType)
+		err = fmt.Errorf("net-conf: Backend.Type: %q: no such backend; weft has udp and vxlan, flannel also %s",
+			c.BackendType, strings.Join(flannelBackends, ", "))
 	}
 	return words, warnings, err
 }

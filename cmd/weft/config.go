@@ -34,7 +34,8 @@ func (a *app) configCheckCommand() *cobra.Command {
 		Short: "Check a net-conf.json and print what it means",
 		Long: `Read a network configuration as nodes would and print the networks, the range
 of subnets and the backend. "-" reads standard input. Keys that nothing
-understands are warnings. The exit code is 1 if no node could run with it.`,
+understands are warnings, as is a backend that flannel has and weft has not. The
+exit code is 1 if neither could run with it.`,
 		Example: `  weft config check net-conf.json
   etcdctl get --print-value-only /coreos.com/network/config | weft config check -`,
 		Args: cobra.ExactArgs(1),

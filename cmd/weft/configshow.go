@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -64,10 +66,19 @@ func (a *app) configShow(ctx context.Context, fs *pflag.FlagSet, o *options, wai
 	c, err := st.registrar.Config(ctx)
 	err = errors.Join(err, st.close())
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("no configuration within %v", wait)
+		return fmt.Errorf("no configuration within %v: %s", wait, o.whereConfig())
 	}
 	if err != nil {
 		return err
 	}
 	return printConfig(a.out, c)
+}
+
+// whereConfig says where a configuration was looked for in vain.
+func (o *options) whereConfig() string {
+	if o.leases != "" {
+		return filepath.Join(o.leases, "net-conf.json") + " is missing or wrong; a line above says so"
+	}
+	return fmt.Sprintf("etcd at %s did not answer, or has no key %s/config, or a wrong one; a line above tells the last",
+		strings.Join(o.etcdEndpoints, ", "), strings.TrimRight(o.etcdPrefix, "/"))
 }

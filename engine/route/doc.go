@@ -37,6 +37,11 @@
 // dump of the table would take as long, grow with other people's routes, and
 // still not know what the rules make of it.
 //
+// A process that starts does not know its peers at once. While a Desired says
+// Partial, routes by a gateway on another device that an earlier run has left,
+// conditional ones above all, stay: to remove them and set them anew would send
+// the packets in between into a tunnel that does not know the peers either.
+//
 // What is not. A route of somebody else with the same destination and metric
 // is replaced only if it says the same as ours, or if its protocol is boot:
 // that is how flanneld marks its own ("ip route add" too). Any other keeps its
@@ -56,6 +61,6 @@
 // made and removed by others.
 //
 // Takeover. [RemoveStock] removes the kernel's VXLAN devices that a flanneld on
-// this host has left. Routes of its that hold places wanted by us are replaced,
+// this host has left for the same network, and no others. Routes of its that hold places wanted by us are replaced,
 // as said above.
 package route

@@ -41,7 +41,7 @@ func TestKernelAcceptLocal(t *testing.T) {
 	index := tun.Attrs().Index
 	must(t, setDevconf(index, devconfAcceptLocal, 0))
 	inject(t, tun.Fds[0], 1) // dropped
-	must(t, r.Set(t.Context(), udp()))
+	r.check(t.Context(), settings)
 	inject(t, tun.Fds[0], 2)
 	buf := make([]byte, 1500)
 	n, _, err := unix.Recvfrom(raw, buf, 0)

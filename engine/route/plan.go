@@ -154,11 +154,17 @@ func planRoutes(d Desired, a actual) (changes []change, conflicts []conflict) {
 		}
 	}
 	for _, e := range a.Routes {
-		if e.Proto == Protocol && !taken[e] && wanted[e.key()] != e {
+		if e.Proto == Protocol && !taken[e] && wanted[e.key()] != e && !d.spares(e) {
 			changes = append(changes, change{op: delRoute, route: e})
 		}
 	}
 	return changes, conflicts
+}
+
+// spares reports whether e, a route of ours that is not wanted, may be wanted
+// as soon as d is whole.
+func (d Desired) spares(e entry) bool {
+	return d.Partial && e.Via.IsValid() && e.Link != d.Link
 }
 
 // replaceable reports whether w may take e's place in the table.

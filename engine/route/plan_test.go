@@ -152,6 +152,29 @@ func TestPlan(t *testing.T) {
 		{name: "a conditional route that does not hold is in nobody's way",
 			d: func(d *Desired) { d.Routes = append(d.Routes, direct...) },
 			a: func(a *actual) { a.Routes = append(a.Routes, taken) }},
+		{name: "while not all is known, an earlier run's route by a gateway stays",
+			d: func(d *Desired) { d.Partial = true },
+			a: func(a *actual) { a.Routes = append(a.Routes, byEth0.installed()) }},
+		{name: "and also where the condition does not hold",
+			d: func(d *Desired) { d.Partial, d.Routes = true, append(d.Routes, direct...) },
+			a: func(a *actual) { a.Routes = append(a.Routes, byEth0.installed()) }},
+		{name: "and is removed once all is known",
+			a:    func(a *actual) { a.Routes = append(a.Routes, byEth0.installed()) },
+			want: []string{"remove route 10.5.2.0/24 via 192.168.50.2 dev eth0"}},
+		{name: "while not all is known, what is is replaced",
+			d: func(d *Desired) { d.Partial, d.Routes = true, append(d.Routes, direct...) },
+			a: func(a *actual) {
+				old := byEth0
+				old.Via = addr("192.168.50.7")
+				a.Onlink, a.Routes = onEth0("192.168.50.2"), append(a.Routes, old.installed())
+			}, want: []string{"set route 10.5.2.0/24 via 192.168.50.2 dev eth0"}},
+		{name: "while not all is known, routes into the tunnel and those without a gateway go",
+			d: func(d *Desired) { d.Partial = true },
+			a: func(a *actual) {
+				a.Routes = append(a.Routes, Route{Dst: pfx("10.5.7.0/24"), Via: addr("10.5.7.0"), Link: "flannel0", Onlink: true}.installed(),
+					Route{Dst: pfx("10.5.8.0/24"), Link: "eth0"}.installed(), hole.installed())
+			}, want: []string{"remove route 10.5.7.0/24 via 10.5.7.0 dev flannel0 onlink",
+				"remove route 10.5.8.0/24 dev eth0", "remove route blackhole 10.5.1.0/24"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d, a := udp(), settled()

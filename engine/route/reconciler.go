@@ -39,6 +39,7 @@ type Reconciler struct {
 	want        *Desired   // in normal form; nil before the first Set
 	index       int        // of the device last seen; 0 when there is none
 	acceptLocal bool
+	tuned       map[string]string  // the sysctls last seen to on that device
 	settled     bool               // the last comparison left nothing to do
 	onlink      map[netip.Addr]hop // as of then: where the gateways of conditional routes are
 	direct      []netip.Prefix     // and which of these routes are in force
@@ -77,6 +78,10 @@ func New(log *slog.Logger) (*Reconciler, error) {
 // all failures, each naming its route or address; what did work stays, and d
 // stays desired whatever failed, so that Run goes on trying. A d that contradicts
 // itself is refused as a whole.
+//
+// A d that differs from the last only in its routes is more of the same: what
+// was logged then is not logged again while it lasts, and sysctls that were
+// seen to are left to Run.
 func (r *Reconciler) Set(ctx context.Context, d Desired) error {
 	n, err := d.normal()
 	if err != nil {
@@ -84,19 +89,26 @@ func (r *Reconciler) Set(ctx context.Context, d Desired) error {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.want == nil || !r.want.alike(n) {
+		r.complaint, r.sysctlError, r.tuned = "", "", nil
+		clear(r.conflicts)
+	}
 	r.want = &n
-	r.complaint, r.sysctlError = "", ""
-	clear(r.conflicts)
 	link, _, err := r.kern.link(n.Link)
 	if err != nil {
 		r.attend(0)
 		return err
 	}
 	r.adopt(link)
-	r.sysctls(true)
+	if !maps.Equal(r.tuned, n.sysctls()) {
+		r.sysctls(true)
+	}
 	err = r.converge(ctx, link, func(c change) {
 		r.log.Debug("applied", "iface", n.Link, "change", c.String())
 	})
+	if err == nil {
+		r.complaint = "" // it is over, and news if it comes back
+	}
 	return errors.Join(err, r.held)
 }
 
@@ -131,7 +143,7 @@ func (r *Reconciler) adopt(link netlink.Link) {
 		if err := r.kern.quiet(link); err != nil {
 			r.log.Debug("the kernel may give the link an IPv6 address of its own", "iface", r.want.Link, "err", err)
 		}
-		r.index, r.acceptLocal = index, false
+		r.index, r.acceptLocal, r.tuned = index, false, nil
 	}
 	r.attend(r.index)
 }
@@ -205,6 +217,9 @@ func (r *Reconciler) sysctls(first bool) {
 		changed, failed = ensureSysctls(procSys, index, want)
 		return nil
 	})
+	if r.tuned = nil; err == nil {
+		r.tuned = want
+	}
 	r.acceptLocal = err == nil && failed[acceptLocal(r.want.Link)] == nil
 	for _, name := range changed {
 		if !first {

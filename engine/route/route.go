@@ -3,7 +3,9 @@ package route
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -27,6 +29,11 @@ type Desired struct {
 	Addrs  []netip.Prefix    // the device's addresses, link-local ones aside
 	Routes []Route           // all routes of ours; others of ours are removed
 	Sysctl map[string]string // best effort, such as net.ipv4.conf.flannel0.forwarding=1
+
+	// Partial: not all routes are known yet. Of ours, those with a gateway
+	// (Via) on another device than Link that are not wanted stay as they are,
+	// until a Set without it.
+	Partial bool
 
 	asked []netip.Addr // what vias returns; in normal form only
 }
@@ -81,7 +88,7 @@ func (d Desired) normal() (Desired, error) {
 	if d.MTU < 68 || d.MTU > 65535 { // RFC 791 section 3.2; IP_MAX_MTU
 		errs = append(errs, fmt.Errorf("route: MTU: %d is not within 68..65535", d.MTU))
 	}
-	out := Desired{Link: d.Link, MTU: d.MTU, Sysctl: make(map[string]string)}
+	out := Desired{Link: d.Link, MTU: d.MTU, Partial: d.Partial, Sysctl: make(map[string]string)}
 	for k, v := range d.Sysctl {
 		out.Sysctl[k] = v
 	}
@@ -135,6 +142,12 @@ func (r Route) normal(link string) (Route, error) {
 		r.Metric = defaultMetric6
 	}
 	return r, nil
+}
+
+// alike reports whether d and e, both in normal form, differ at most in their
+// routes.
+func (d Desired) alike(e Desired) bool {
+	return d.Link == e.Link && d.MTU == e.MTU && slices.Equal(d.Addrs, e.Addrs) && maps.Equal(d.Sysctl, e.Sysctl)
 }
 
 // wantsIPv6 reports whether d has an IPv6 address or route.

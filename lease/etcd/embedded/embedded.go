@@ -18,6 +18,7 @@ import (
 
 	"go.etcd.io/etcd/client/pkg/v3/transport"
 	"go.etcd.io/etcd/server/v3/embed"
+	"google.golang.org/grpc"
 
 	"weft/lease/etcd/internal/zapslog"
 )
@@ -42,6 +43,7 @@ type Options struct {
 // A Server is a running etcd.
 type Server struct {
 	etcd      *embed.Etcd
+	rpc       []*grpc.Server // that serve the clients
 	endpoints []string
 	close     sync.Once
 }
@@ -53,11 +55,13 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd: %w", err)
 	}
+	s := &Server{}
+	cfg.ServiceRegister = func(g *grpc.Server) { s.rpc = append(s.rpc, g) }
 	e, err := embed.StartEtcd(cfg)
 	if err != nil {
 		return nil, fmt.Errorf("embedded etcd in %s: %w", o.Dir, err)
 	}
-	s := &Server{etcd: e}
+	s.etcd = e
 	for _, l := range e.Clients {
 		u := url.URL{Scheme: cfg.ListenClientUrls[0].Scheme, Host: l.Addr().String()}
 		s.endpoints = append(s.endpoints, u.String())
@@ -132,5 +136,13 @@ func (s *Server) Endpoints() []string { return s.endpoints }
 func (s *Server) Done() <-chan struct{} { return s.etcd.Server.StopNotify() }
 
 // Close stops the server and waits for it. The data stays in Dir.
-// It may be called again.
-func (s *Server) Close() { s.close.Do(s.etcd.Close) }
+// It may be called again. Clients are cut off: other nodes watch all the time,
+// and etcd itself would wait for them to stop, for five seconds.
+func (s *Server) Close() {
+	s.close.Do(func() {
+		for _, g := range s.rpc {
+			g.Stop()
+		}
+		s.etcd.Close()
+	})
+}
