@@ -90,7 +90,7 @@ func TestAssumeSendmmsgStops(t *testing.T) {
 	for _, to := range []*Addr{good, good, bad, good} {
 		msgs = append(msgs, runs(to, train(0, 1, 10, 10), 1)...)
 	}
-	out.fill(msgs)
+	out.fill(msgs, false)
 	if n, e := p.syscall(out, 0, 4); n != 2 || e != 0 {
 		t.Errorf("the first call: %d, %v; want 2", n, e)
 	}

@@ -40,14 +40,15 @@ func (c sendControl) data(at int) unsafe.Pointer {
 	return unsafe.Pointer(&c[at+unix.CmsgLen(0)])
 }
 
-// attach gives h the control messages that m needs, if any.
-func (c sendControl) attach(h *unix.Msghdr, m *Message) {
+// attach gives h the control messages that m needs, if any; its congestion bits
+// only with ecn.
+func (c sendControl) attach(h *unix.Msghdr, m *Message, ecn bool) {
 	begin, end := segmentSpace, segmentSpace
 	if m.Count > 1 {
 		*(*uint16)(c.data(0)) = uint16(m.Size)
 		begin = 0
 	}
-	if m.ECN != 0 {
+	if ecn && m.ECN != 0 {
 		tos := c.header(segmentSpace)
 		tos.Level, tos.Type = unix.IPPROTO_IP, unix.IP_TOS
 		if m.To.ap.Addr().Is6() {

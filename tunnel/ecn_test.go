@@ -49,10 +49,11 @@ func sameMarks(t testing.TB, got, want []uint8) {
 
 // Congestion bits arrive as they were sent, with runs and with single
 // datagrams, whatever the kernel is allowed to use; a port that does not ask
-// for them is told nothing.
+// for them is told nothing. Where ECN is not allowed, no bits go out, and none
+// that arrive are told.
 func TestPortECN(t *testing.T) {
-	for f := Feature(0); f < 8; f++ {
-		allow := f&1*GSO | f>>1&1*GRO | f>>2&1*Mmsg
+	for f := Feature(0); f < 16; f++ {
+		allow := f&1*GSO | f>>1&1*GRO | f>>2&1*Mmsg | f>>3&1*ECN
 		for _, lo := range []netip.Addr{loopback4, loopback6} {
 			t.Run(fmt.Sprintf("%v/%v", allow, lo), func(t *testing.T) {
 				ownNamespace(t)
@@ -60,14 +61,24 @@ func TestPortECN(t *testing.T) {
 				a := testPort(t, PortOptions{Local: local, Allow: allow, Stop: stop})
 				b := testPort(t, PortOptions{Local: local, Allow: allow, Stop: stop, ECN: true})
 				deaf := testPort(t, PortOptions{Local: local, Allow: allow, Stop: stop})
-				for _, each := range []int{1, 5} {
-					msgs, want := marked(NewAddr(b.Local()), 70, each, a.MaxRun())
-					send(t, a, msgs)
-					sameMarks(t, receiveMarks(t, b, len(want)), want)
+				able := testPort(t, PortOptions{Local: local, Allow: allPort, Stop: stop, ECN: true})
+				if a.Features().Has(ECN) != allow.Has(ECN) || b.Features().Has(ECN) != allow.Has(ECN) {
+					t.Fatalf("features %v and %v, allowed are %v", a.Features(), b.Features(), allow)
 				}
-				msgs, want := marked(NewAddr(deaf.Local()), 8, 3, a.MaxRun())
-				send(t, a, msgs)
-				sameMarks(t, receiveMarks(t, deaf, len(want)), make([]uint8, len(want)))
+				exchange := func(from, to *Port, each int, arrive bool) {
+					msgs, want := marked(NewAddr(to.Local()), 70, each, from.MaxRun())
+					if !arrive {
+						clear(want)
+					}
+					send(t, from, msgs)
+					sameMarks(t, receiveMarks(t, to, len(want)), want)
+				}
+				for _, each := range []int{1, 5} {
+					exchange(a, b, each, allow.Has(ECN))
+					exchange(a, able, each, allow.Has(ECN))
+					exchange(able, b, each, allow.Has(ECN))
+				}
+				exchange(able, deaf, 3, false)
 			})
 		}
 	}

@@ -19,12 +19,13 @@ const (
 	GSO                          // gso: UDP_SEGMENT on the port (4.18)
 	GRO                          // gro: UDP_GRO on the port (5.0)
 	Mmsg                         // mmsg: sendmmsg and recvmmsg (3.0)
+	ECN                          // ecn: congestion bits beside messages (IP_TOS 3.13, IPV6_TCLASS 2.6.14)
 	IPv6                         // ipv6: the IPv6 family, inside and outside
 	NFT                          // nft: nftables; not used here, but named in the same variable
 	IPTables                     // iptables: likewise
 )
 
-var featureNames = []string{"vnet", "tso", "uso", "gso", "gro", "mmsg", "ipv6", "nft", "iptables"}
+var featureNames = []string{"vnet", "tso", "uso", "gso", "gro", "mmsg", "ecn", "ipv6", "nft", "iptables"}
 
 // DisableEnv is the environment variable that switches features off: a comma
 // separated list of their names.

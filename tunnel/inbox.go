@@ -14,7 +14,7 @@ type Received struct {
 	Data      []byte         // borrowed until the next Recv
 	Size      int            // bytes of each datagram in Data; the last may be shorter
 	From      netip.AddrPort // who sent it
-	ECN       uint8          // congestion bits of the outer header (RFC 3168), if PortOptions.ECN asks for them
+	ECN       uint8          // congestion bits of the outer header (RFC 3168), if PortOptions.ECN asks for them; else 0
 	Truncated bool           // it was longer than any UDP datagram should be
 }
 

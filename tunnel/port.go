@@ -32,7 +32,7 @@ type caps struct {
 type PortOptions struct {
 	Local   netip.AddrPort // port 0: any
 	Allow   Feature        // features that may be used
-	ECN     bool           // tell the congestion bits of what arrives, see Received.ECN
+	ECN     bool           // tell the congestion bits of what arrives, see Received.ECN; needs the feature ECN
 	Stop    *Stopper
 	Buffer  int                  // bytes of socket buffer in each direction; 0: 4 MiB
 	Demoted func(Feature, error) // as in TUNOptions
@@ -78,21 +78,12 @@ func newSocket(local netip.AddrPort) (int, error) {
 }
 
 func (p *Port) setup(o PortOptions) error {
-	if o.ECN {
-		level, option := unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS
-		if o.Local.Addr().Is4() {
-			level, option = unix.IPPROTO_IP, unix.IP_RECVTOS
-		}
-		if err := unix.SetsockoptInt(p.fd, level, option, 1); err != nil {
-			return os.NewSyscallError("setsockopt IP_RECVTOS", err)
-		}
-	}
 	setBuffer(p.fd, unix.SO_RCVBUFFORCE, unix.SO_RCVBUF, o.Buffer)
 	setBuffer(p.fd, unix.SO_SNDBUFFORCE, unix.SO_SNDBUF, o.Buffer)
 	if err := p.bind(o.Local); err != nil {
 		return err
 	}
-	p.probe(o.Allow)
+	p.probe(o)
 	return nil
 }
 
@@ -162,6 +153,14 @@ func portOf(sa unix.Sockaddr) uint16 {
 
 // Features returns what the port uses now.
 func (p *Port) Features() Feature { return Feature(p.caps.features.Load()) & p.allow }
+
+// demote switches f off for the port and all that share its state, and tells
+// so if none of them has before.
+func (p *Port) demote(f Feature, err error) {
+	if old := p.caps.features.And(^uint32(f)); Feature(old).Has(f) && p.onDemote != nil {
+		p.onDemote(f, err)
+	}
+}
 
 // MaxRun returns how many datagrams one message may hold: 1 without GSO.
 func (p *Port) MaxRun() int {

@@ -19,7 +19,7 @@ var (
 )
 
 // allPort is every feature of a port.
-const allPort = GSO | GRO | Mmsg
+const allPort = GSO | GRO | Mmsg | ECN
 
 // testPort opens a port that is closed at the end of the test.
 func testPort(t testing.TB, o PortOptions) *Port {

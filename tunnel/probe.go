@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"net/netip"
 	"os"
 	"unsafe"
 
@@ -15,8 +16,8 @@ const (
 )
 
 // probe finds out, by trying, which features the socket has.
-func (p *Port) probe(allow Feature) {
-	var f Feature
+func (p *Port) probe(o PortOptions) {
+	allow, f := o.Allow, Feature(0)
 	if allow.Has(GRO) && unix.SetsockoptInt(p.fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) == nil {
 		f |= GRO
 	}
@@ -28,7 +29,20 @@ func (p *Port) probe(allow Feature) {
 	if allow.Has(Mmsg) && haveMmsg(p.fd) {
 		f |= Mmsg
 	}
+	if allow.Has(ECN) && (!o.ECN || askECN(p.fd, o.Local.Addr())) {
+		f |= ECN
+	}
 	p.caps.features.Store(uint32(f))
+}
+
+// askECN has the kernel tell the TOS or traffic class of what arrives at
+// local. Whether it takes the same beside what is sent, a refusal will show
+// while running.
+func askECN(fd int, local netip.Addr) bool {
+	if local.Is4() {
+		return unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_RECVTOS, 1) == nil
+	}
+	return unix.SetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_RECVTCLASS, 1) == nil
 }
 
 // haveMmsg makes both system calls with an empty vector. A sandbox may refuse

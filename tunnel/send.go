@@ -15,7 +15,7 @@ type Message struct {
 	Size   int   // bytes of each datagram
 	Count  int   // datagrams
 	Bytes  int   // sum of Pieces
-	ECN    uint8 // congestion bits of the outer header, 0 to 3 (RFC 3168); the rest of its TOS is 0
+	ECN    uint8 // congestion bits of the outer header, 0 to 3 (RFC 3168), if the port has them; the rest of its TOS is 0
 	Err    error // set by Send: why the kernel refused it; nil when it was sent
 	Lost   int   // set by Send: how many of its datagrams were refused
 }
@@ -37,6 +37,7 @@ type Outbox struct {
 	iovs []unix.Iovec
 	ctls []sendControl // one for each header
 	at   []int         // where each header's iovecs begin
+	ecn  bool          // the headers bear congestion bits
 }
 
 // NewOutbox allocates an Outbox.
@@ -71,7 +72,7 @@ func (p *Port) Send(out *Outbox, msgs []Message) (refused int, err error) {
 // sendBatch sends up to sendBatch messages. A message that the kernel refuses
 // ends the system call; it is dealt with alone and the rest goes on.
 func (p *Port) sendBatch(out *Outbox, msgs []Message) (refused int, err error) {
-	out.fill(msgs)
+	out.fill(msgs, p.Features().Has(ECN))
 	for i := 0; i < len(msgs); {
 		n, e := p.syscall(out, i, len(msgs))
 		for j := i; j < i+n; j++ {
@@ -94,7 +95,7 @@ func (p *Port) sendBatch(out *Outbox, msgs []Message) (refused int, err error) {
 		if msgs[i].Err != nil {
 			refused++
 		}
-		out.fill(msgs) // refusedOne used the arrays for its own
+		out.fill(msgs, p.Features().Has(ECN)) // refusedOne used the arrays for its own
 		i++
 	}
 	return refused, nil
@@ -117,9 +118,10 @@ func (p *Port) syscall(out *Outbox, i, end int) (int, unix.Errno) {
 	return 1, 0
 }
 
-// fill writes one header for each message.
-func (s *Outbox) fill(msgs []Message) {
-	s.iovs = s.iovs[:0]
+// fill writes one header for each message, with its congestion bits or, not to
+// claim what cannot be told, as Not-ECT (RFC 6040 section 4.3).
+func (s *Outbox) fill(msgs []Message, ecn bool) {
+	s.iovs, s.ecn = s.iovs[:0], ecn
 	for i := range msgs {
 		s.at[i] = len(s.iovs)
 		s.iovs = setIovecs(s.iovs, msgs[i].Pieces)
@@ -131,25 +133,42 @@ func (s *Outbox) fill(msgs []Message) {
 		h.Iov = unsafe.SliceData(s.iovs[s.at[i]:])
 		h.SetIovlen(s.at[i+1] - s.at[i])
 		h.Flags = 0
-		s.ctls[i].attach(h, &msgs[i])
+		s.ctls[i].attach(h, &msgs[i], ecn)
 	}
 }
 
-// refusedOne decides what a refused message means. A run may have been refused
-// because it is a run: then its datagrams are sent one by one, and if they go
-// through, GSO is switched off for good. It returns how many datagrams could
-// not be sent, and why.
+// refusedOne decides what a refused message means. Its congestion bits may be
+// the reason, see unmark. A run may have been refused because it is a run: then
+// its datagrams are sent one by one, and if they go through, GSO is switched
+// off for good. It returns how many datagrams could not be sent, and why.
 func (p *Port) refusedOne(out *Outbox, m *Message, e unix.Errno) (lost int, err error) {
-	if m.Count == 1 || (e != unix.EIO && e != unix.EINVAL && e != unix.EMSGSIZE) {
-		return m.Count, e
+	err = p.unmark(out, m, e)
+	switch {
+	case err == nil:
+		return 0, nil
+	case m.Count == 1 || err != unix.EIO && err != unix.EINVAL && err != unix.EMSGSIZE:
+		return m.Count, err
 	}
+	whole := err
 	lost, err = p.sendSingly(out, m)
-	if err == nil && e != unix.EMSGSIZE {
-		if old := p.caps.features.And(^uint32(GSO)); Feature(old).Has(GSO) && p.onDemote != nil {
-			p.onDemote(GSO, os.NewSyscallError("sendmsg with UDP_SEGMENT", e))
-		}
+	if err == nil && whole != unix.EMSGSIZE {
+		p.demote(GSO, os.NewSyscallError("sendmsg with UDP_SEGMENT", whole))
 	}
 	return lost, err
+}
+
+// unmark sends m, which the kernel refused as out described it, once more
+// without its congestion bits if these may be the reason. If it goes through,
+// ECN is switched off for good. It returns why m did not go.
+func (p *Port) unmark(out *Outbox, m *Message, refusal error) error {
+	if !out.ecn || m.ECN == 0 || refusal != unix.EINVAL && refusal != unix.EIO && refusal != unix.ENOPROTOOPT {
+		return refusal
+	}
+	err := p.sendAlone(out, m, false)
+	if err == nil {
+		p.demote(ECN, os.NewSyscallError("sendmsg with IP_TOS or IPV6_TCLASS", refusal))
+	}
+	return err
 }
 
 // sendSingly sends the datagrams of a run without UDP_SEGMENT and returns how
@@ -173,8 +192,17 @@ func (p *Port) sendSingly(out *Outbox, m *Message) (lost int, err error) {
 	return lost, err
 }
 
+// sendOne sends a message by itself, without its congestion bits if need be.
 func (p *Port) sendOne(out *Outbox, m *Message) error {
-	out.fill([]Message{*m})
+	err := p.sendAlone(out, m, p.Features().Has(ECN))
+	if err == nil {
+		return nil
+	}
+	return p.unmark(out, m, err)
+}
+
+func (p *Port) sendAlone(out *Outbox, m *Message, ecn bool) error {
+	out.fill([]Message{*m}, ecn)
 	for {
 		_, _, e := unix.RawSyscall(unix.SYS_SENDMSG, uintptr(p.fd), uintptr(unsafe.Pointer(&out.hdrs[0].hdr)), unix.MSG_DONTWAIT)
 		switch e {

@@ -29,7 +29,7 @@ func OpenSender(like *Port, o PortOptions) (*Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Port{fd: fd, stop: o.Stop, onDemote: o.Demoted, allow: o.Allow & (GSO | Mmsg), caps: like.caps}
+	p := &Port{fd: fd, stop: o.Stop, onDemote: o.Demoted, allow: o.Allow & (GSO | Mmsg | ECN), caps: like.caps}
 	if err := p.setupSender(local, o.Buffer); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("sending socket on %v: %w", local.Addr(), err)

@@ -41,7 +41,7 @@ var stockMAC = net.HardwareAddr{0x96, 0x59, 0xb2, 0x3f, 0x04, 0xee}
 
 // stock is what a dual-stack configuration with that VNI looks for.
 func stock(vni int) Stock {
-	return Stock{VNI: vni, Port: 8472, Networks: []netip.Prefix{pfx("10.5.0.0/16"), pfx("fd00:10:5::/48")}}
+	return Stock{VNI: vni, Port: 8472, Networks: []netip.Prefix{pfx("10.5.0.0/16"), pfx("10.96.0.0/16"), pfx("fd00:10:5::/48")}}
 }
 
 // underlay makes eth0.
@@ -116,7 +116,7 @@ func TestRemoveStockClaim(t *testing.T) {
 			err: "MAC address 96:59:b2:3f:04:ee is not that of our lease"},
 		{name: "another port", port: 4789, macs: [][6]byte{mac}},
 		{name: "another port, and a route elsewhere", port: 4789, addrs: []string{"192.0.2.1/24"}, route: "10.6.2.0/24"},
-		{name: "another port, and a route around the network", port: 4789, addrs: []string{"192.0.2.1/24"}, route: "10.0.0.0/8"},
+		{name: "another port, and a route around a network", port: 4789, addrs: []string{"192.0.2.1/24"}, route: "10.96.0.0/11"},
 		{name: "another port, and a route in our way", port: 4789, addrs: []string{"10.5.9.0/32"}, macs: [][6]byte{mac}, route: "10.5.2.0/24",
 			err: "link flannel.1: its port is 4789 and not 8472; left as it is, but its routes inside our networks hide ours (1, the first to 10.5.2.0/24)"},
 		{name: "another port, and an IPv6 route in our way", port: 4789, route: "fd00:10:5:2::/64",
