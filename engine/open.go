@@ -145,7 +145,7 @@ func (p *plane) outer() [2]netip.Addr { return [2]netip.Addr{p.under.Addr, p.und
 func (p *plane) portOptions(e *ends, f *framing, local netip.AddrPort) tunnel.PortOptions {
 	allow := p.node.allow
 	if p.node.opt.TunMode == "plain" {
-		allow &^= tunnel.GSO | tunnel.GRO | tunnel.Mmsg
+		allow &^= tunnel.GSO | tunnel.GRO | tunnel.Mmsg | tunnel.ECN
 	}
 	return tunnel.PortOptions{Local: local, Allow: allow, ECN: f.codec.ECN(), Stop: e.stop, Demoted: p.demote}
 }

@@ -24,7 +24,7 @@ func TestCapabilities(t *testing.T) {
 			return args, []string{"WEFT_DISABLE=" + off[n.Index]}
 		}})
 	n1, n2 := l.Nodes[0], l.Nodes[1]
-	all := "vnet,tso,uso,gso,gro,mmsg,nft"
+	all := "vnet,tso,uso,gso,gro,mmsg,ecn,nft"
 	for _, c := range []struct {
 		name, off1, off2 string
 		plain1, plain2   string

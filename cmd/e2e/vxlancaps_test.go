@@ -23,8 +23,8 @@ func TestVXLANCapabilities(t *testing.T) {
 		}}, map[int]bool{2: true}))
 	n, k := l.Nodes[0], l.Nodes[1]
 	for _, c := range []struct{ name, off, mode string }{
-		{"vnet", "vnet", ""}, {"tso", "tso", ""}, {"uso", "uso", ""}, {"gso", "gso", ""}, {"gro", "gro", ""}, {"mmsg", "mmsg", ""},
-		{"all", "vnet,tso,uso,gso,gro,mmsg", ""}, {"plain mode", "", "plain"}, {"none", "", ""},
+		{"vnet", "vnet", ""}, {"tso", "tso", ""}, {"uso", "uso", ""}, {"gso", "gso", ""}, {"gro", "gro", ""}, {"mmsg", "mmsg", ""}, {"ecn", "ecn", ""},
+		{"all", "vnet,tso,uso,gso,gro,mmsg,ecn", ""}, {"plain mode", "", "plain"}, {"none", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			off, mode = c.off, c.mode
