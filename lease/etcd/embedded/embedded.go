@@ -136,8 +136,8 @@ func (s *Server) Endpoints() []string { return s.endpoints }
 func (s *Server) Done() <-chan struct{} { return s.etcd.Server.StopNotify() }
 
 // Close stops the server and waits for it. The data stays in Dir.
-// It may be called again. Clients are cut off: other nodes watch all the time,
-// and etcd itself would wait for them to stop, for five seconds.
+// It may be called again. Clients are cut off; etcd by itself would first wait
+// for their calls to end, for five seconds if need be.
 func (s *Server) Close() {
 	s.close.Do(func() {
 		for _, g := range s.rpc {
