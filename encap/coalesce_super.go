@@ -131,22 +131,24 @@ func (c *Coalescer) chop(p []byte, h *Header, o *Offload) Drop {
 }
 
 // Singly emits again, one by one, the packets of a superpacket that the device
-// refused. It is for use within emit, whose argument s is; s is not valid after
-// it.
-func (c *Coalescer) Singly(s *Super) {
+// refused. Anything but Delivered says why none of them was. It is for use
+// within emit, whose argument s is; s is not valid after it.
+func (c *Coalescer) Singly(s *Super) Drop {
 	if s.Count == 1 {
-		return // no superpacket
+		return BadOffload // no superpacket
 	}
 	packets, o := s.Packets, s.Offload
 	if len(packets) < s.Count {
-		if h, drop := Parse(packets[0]); drop == Delivered { // as it was when it came
-			c.chop(packets[0], &h, &o)
+		h, drop := Parse(packets[0]) // as it was when it came
+		if drop == Delivered {
+			drop = c.chop(packets[0], &h, &o)
 		}
-		return
+		return drop
 	}
 	for _, p := range packets {
-		if h, drop := Parse(p); drop == Delivered {
+		if h, drop := Parse(p); drop == Delivered { // it has parsed before
 			c.single(p, &h)
 		}
 	}
+	return Delivered
 }

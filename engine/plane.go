@@ -37,8 +37,9 @@ type plane struct {
 	unheard map[netip.AddrPort]string // ports that could not be opened, and why
 	demoted atomic.Uint32
 
-	routing  sync.Mutex // held from desired until it is set; before mu
-	tookOver bool       // stock flanneld's devices were looked for
+	routing   sync.Mutex // held from desired until it is set; before mu
+	complaint string     // what was wrong with it, to say it once; guarded by routing
+	tookOver  bool       // stock flanneld's devices were looked for
 }
 
 func newPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, routes *route.Reconciler) *plane {
@@ -95,9 +96,13 @@ func (p *plane) setRoutes(ctx context.Context) {
 	p.mu.Lock()
 	want := p.desired()
 	p.mu.Unlock()
+	text := ""
 	if err := p.routes.Set(ctx, want); err != nil && ctx.Err() == nil {
-		p.node.log.Error("kernel state not as it should be; trying again", "err", err)
+		if text = err.Error(); text != p.complaint {
+			p.node.log.Error("kernel state not as it should be; trying again", "err", err)
+		}
 	}
+	p.complaint = text
 }
 
 // open opens the ends and makes the kernel's state what it must be.

@@ -247,7 +247,10 @@ func (d *down) refused(s *encap.Super, err error) {
 	var demoted *tunnel.RefusedError
 	switch {
 	case errors.As(err, &demoted):
-		d.join.Singly(s)
+		n := s.Count
+		if drop := d.join.Singly(s); drop != encap.Delivered {
+			d.count.drop(drop, n)
+		}
 	case errors.Is(err, tunnel.ErrClosed), errors.Is(err, unix.EBADFD), errors.Is(err, unix.EBADF):
 		d.failed = err
 	case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
