@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// What a UDP socket gets from a kernel VXLAN device at the other end of a veth.
+// What a UDP socket gets from a kernel VXLAN device at the other end of a veth,
+// or of two taps with virtio headers between them.
 // A veth counts as a network card that can do anything, so the peer's kernel
 // leaves to it what nobody will ever do.
 
@@ -43,6 +44,7 @@ func TestKernelAssumptionSmallPacketsArePartial(t *testing.T) {
 		want sumState
 	}{
 		"veth": {nil, pseudo}, "wire-like": {offloads, pseudo}, "no checksums": {[]string{checksums}, complete},
+		"tap": {[]string{tapWire}, pseudo}, "tap, tunnels": {[]string{tapTunnelWire}, pseudo},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onWires(t, tc.off, func(t *testing.T, k *kernelPeer) {
@@ -112,6 +114,7 @@ func TestKernelAssumptionUDPSuperpacketTellsItsSize(t *testing.T) {
 		whole bool
 	}{
 		"veth": {nil, true}, "wire-like": {offloads, false},
+		"tap": {[]string{tapWire}, false}, "tap, tunnels": {[]string{tapTunnelWire}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			onWires(t, tc.off, func(t *testing.T, k *kernelPeer) {

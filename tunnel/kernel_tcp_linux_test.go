@@ -146,6 +146,8 @@ func TestKernelAssumptionTCPSuperpackets(t *testing.T) {
 		"veth":         {nil, allTUN, true, pseudo},
 		"veth, no tso": {nil, Vnet, true, pseudo},
 		"veth, plain":  {nil, 0, true, pseudo},
+		"tap":          {[]string{tapWire}, allTUN, false, pseudo},
+		"tap, tunnels": {[]string{tapTunnelWire}, allTUN, true, pseudo},
 		"wire-like":    {offloads, allTUN, false, pseudo},
 		"no checksums": {append([]string{checksums}, offloads...), allTUN, false, complete},
 	} {

@@ -87,9 +87,7 @@ func newKernelPeer(t testing.TB, outer, inner int, off ...string) *kernelPeer {
 	t.Helper()
 	namespace(t)
 	k := &kernelPeer{space: newSpace(t), outer: outer, inner: inner, mtu: map[int]int{4: 1450, 6: 1430}[outer]}
-	wire := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "wire0", MTU: 1500}, PeerName: "wire0",
-		PeerNamespace: netlink.NsFd(int(k.fd))}
-	must(t, netlink.LinkAdd(wire))
+	off = k.wire(t, off)
 	bits := map[int]string{4: "/24", 6: "/64"}[outer]
 	assign(t, "wire0", outerOf[outer][1]+bits)
 	must(t, netlink.LinkSetUp(link(t, "wire0")))
