@@ -16,8 +16,14 @@
 //	                                        ▲
 //	            lease.Source ─► lease.Set ─► table (one pointer, swapped)
 //
+// A [framing] is an encapsulation as the node speaks it. A node speaks all of
+// them: to each peer the one that the peer's lease asks for. Its own lease asks
+// for the first, which is what its peers send it. Each framing has a port that
+// receives, with a down loop, and sends by that port or, to spread flows over
+// source ports, by several outlets.
+//
 // What the loops know of the cluster is a [table]: an immutable snapshot of
-// routes to peers. The control plane builds a new one whenever the set of
+// routes to peers, and of the outlets they are sent to by. The control plane builds a new one whenever the set of
 // leases changes and swaps the pointer; a loop loads the pointer once per
 // batch. When the lease store is unreachable nothing is swapped and packets go
 // on as before.

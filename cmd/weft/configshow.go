@@ -77,8 +77,8 @@ func (a *app) configShow(ctx context.Context, fs *pflag.FlagSet, o *options, wai
 // whereConfig says where a configuration was looked for in vain.
 func (o *options) whereConfig() string {
 	if o.leases != "" {
-		return filepath.Join(o.leases, "net-conf.json") + " is missing or wrong; a line above says so"
+		return filepath.Join(o.leases, "net-conf.json") + " is missing or wrong"
 	}
-	return fmt.Sprintf("etcd at %s did not answer, or has no key %s/config, or a wrong one; a line above tells the last",
+	return fmt.Sprintf("etcd at %s did not answer, or its key %s/config is missing or wrong",
 		strings.Join(o.etcdEndpoints, ", "), strings.TrimRight(o.etcdPrefix, "/"))
 }
