@@ -39,6 +39,15 @@ var goldenDrops = []string{
 	28: "neighbour_not_asked",
 	29: "ip_tunnel_ecn",
 	30: "udp_segment_unknown",
+	31: "peer_wants_wireguard",
+	32: "clear_from_wireguard_peer",
+	33: "peer_not_wireguard",
+	34: "wg_no_session",
+	35: "wg_unknown_session",
+	36: "wg_replay",
+	37: "wg_not_authentic",
+	38: "wg_handshake_refused",
+	39: "wg_not_a_message",
 }
 
 func TestDropNumbersAndNamesAreStable(t *testing.T) {
