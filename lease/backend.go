@@ -32,10 +32,15 @@ func (c *Config) setBackend(raw json.RawMessage) error {
 	if isNull(raw) {
 		return errors.New("Backend.Type: missing, Backend is null")
 	}
+	if raw[0] != '{' {
+		return fmt.Errorf("%s: %s is not a JSON object", "Backend", glimpse(raw))
+	}
 	var kind string
-	unknown, err := decodeObject("Backend.", raw, []option{{"Type", func(v json.RawMessage) (err error) {
-		kind, err = stringValue(v)
-		return err
+	unknown, err := decodeObject("Backend.", raw, []option{{"Type", func(v json.RawMessage) error {
+		if json.Unmarshal(v, &kind) != nil {
+			return fmt.Errorf("%s is not a string", glimpse(v))
+		}
+		return nil
 	}}})
 	if err == nil && kind == "" {
 		err = errors.New("Backend.Type: missing or empty")
@@ -52,6 +57,24 @@ func (c *Config) setBackend(raw json.RawMessage) error {
 		}
 	}
 	return nil
+}
+
+// glimpse shows a misplaced value in an error, unless a secret could be in it:
+// of what is longer than a slip of the pen only the kind is told.
+func glimpse(raw json.RawMessage) string {
+	const most = 16 // a PSK has 44 characters with wireguard, 96 with ipsec
+	if len(raw) <= most {
+		return string(raw)
+	}
+	switch raw[0] {
+	case '{':
+		return "an object (not shown)"
+	case '[':
+		return "an array (not shown)"
+	case '"':
+		return "a string (not shown)"
+	}
+	return "a long value (not shown)"
 }
 
 // backendOptions reads the options of a backend, leaving the defaults that the
@@ -144,6 +167,8 @@ func (c *Config) checkBackend() (err error) {
 		_, err = c.udp()
 	case "vxlan":
 		_, err = c.vxlan()
+	case "wireguard":
+		_, err = c.wireguard()
 	}
 	return err
 }

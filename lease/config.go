@@ -38,7 +38,7 @@ type Config struct {
 // The rules are flannel's (pkg/subnet/config.go), with these differences: text
 // of the other family in IPv6Network, both families off and a Backend without
 // a Type are errors here rather than surprises later, and the options of the
-// udp and vxlan backends are checked at once.
+// udp, vxlan and wireguard backends are checked at once.
 //
 // SubnetMin above SubnetMax is accepted, as by flannel; [Claim.Plan] then
 // finds no subnet and says why.
@@ -113,7 +113,7 @@ func decodeObject(path string, data []byte, opts []option) (unknown []string, er
 		return nil, syntaxError(err)
 	} else if t != json.Delim('{') {
 		where := strings.TrimSuffix(path, ".")
-		return nil, fmt.Errorf("%s: %s is not a JSON object", cmp.Or(where, "the whole"), clip(data))
+		return nil, fmt.Errorf("%s: %s is not a JSON object", cmp.Or(where, "the whole"), glimpse(data))
 	}
 	for dec.More() {
 		key, err := dec.Token()

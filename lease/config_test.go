@@ -149,10 +149,115 @@ func TestUDPOptions(t *testing.T) {
 	}
 }
 
+func TestWireGuardOptions(t *testing.T) {
+	psk := lease.WireGuardSecret{31: 1}
+	const text = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE="
+	defaults := lease.WireGuardBackend{ListenPort: 51820, ListenPortV6: 51821, Mode: lease.WireGuardSeparate}
+	with := func(change func(*lease.WireGuardBackend)) lease.WireGuardBackend {
+		b := defaults
+		change(&b)
+		return b
+	}
+	for _, tc := range []struct {
+		in   string
+		want lease.WireGuardBackend
+	}{
+		{``, defaults},
+		{`,"PSK":"","MTU":0,"PersistentKeepaliveInterval":0,"Mode":"separate"`, defaults},
+		{`,"PSK":null,"ListenPort":null,"Mode":null`, defaults},
+		{`,"PSK":"` + text + `","PSK":""`, defaults}, // the last counts
+		{`,"psk":"` + text + `"`, with(func(b *lease.WireGuardBackend) { b.PSK = psk })},
+		{`,"Mode":"auto"`, with(func(b *lease.WireGuardBackend) { b.Mode = lease.WireGuardAuto })},
+		{`,"Mode":"ipv4"`, with(func(b *lease.WireGuardBackend) { b.Mode = lease.WireGuardIPv4 })},
+		{`,"Mode":"ipv6"`, with(func(b *lease.WireGuardBackend) { b.Mode = lease.WireGuardIPv6 })},
+		{`,"ListenPort":1,"ListenPortV6":65535,"MTU":1400,"PersistentKeepaliveInterval":65535`, lease.WireGuardBackend{
+			ListenPort: 1, ListenPortV6: 65535, MTU: 1400, PersistentKeepaliveInterval: 65535, Mode: lease.WireGuardSeparate}},
+	} {
+		c, err := lease.ParseConfig([]byte(`{"Network":"10.5.0.0/16","Backend":{"Type":"WireGuard"` + tc.in + `}}`))
+		if err != nil || c.Unknown != nil {
+			t.Errorf("%s: %v, unknown %v", tc.in, err, c)
+			continue
+		}
+		if got, err := c.WireGuard(); err != nil || got != tc.want {
+			t.Errorf("%s: %+v, %v; want %+v", tc.in, got, err, tc.want)
+		}
+	}
+	udp, err := lease.ParseConfig([]byte(`{"Network":"10.5.0.0/16"}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := udp.WireGuard(); err == nil || err.Error() != `net-conf: Backend.Type: "udp" is not wireguard` {
+		t.Errorf("options of another backend: %v", err)
+	}
+}
+
+func TestWireGuardOptionErrors(t *testing.T) {
+	for in, want := range map[string]string{
+		`"ListenPort":0`:                           "net-conf: Backend.ListenPort: 0 is not in 1..65535",
+		`"ListenPort":65536`:                       "Backend.ListenPort: 65536 is not in 1..65535",
+		`"listenportv6":0`:                         "Backend.ListenPortV6: 0 is not in 1..65535",
+		`"ListenPortV6":"51821"`:                   `Backend.ListenPortV6: "51821" is not a whole number`,
+		`"MTU":500`:                                "Backend.MTU: 500 is not in 576..65535",
+		`"PersistentKeepaliveInterval":-1`:         "Backend.PersistentKeepaliveInterval: -1 is not in 0..65535",
+		`"PersistentKeepaliveInterval":65536`:      "Backend.PersistentKeepaliveInterval: 65536 is not in",
+		`"PersistentKeepaliveInterval":"25s"`:      `Backend.PersistentKeepaliveInterval: "25s" is not a whole number`,
+		`"Mode":"Auto"`:                            `Backend.Mode: "Auto" is none of separate, auto, ipv4, ipv6`,
+		`"Mode":""`:                                `Backend.Mode: "" is none of`,
+		`"Mode":4`:                                 "Backend.Mode: 4 is not a string",
+		`"PSK":123`:                                "Backend.PSK: the value, not shown here, is not a string",
+		`"PSK":"c2VjcmV0"`:                         "Backend.PSK: the value, not shown here, is the base64 of 6 bytes and not of 32",
+		`"PSK":"c2VjcmV0","Mode":"auto"`:           "Backend.PSK: ",
+		`"PSK":"AAAA AAAA"`:                        "Backend.PSK: the value, not shown here, is not base64",
+		`"Mode":"ipv5","PSK":"c2VjcmV0c2VjcmV0"`:   `Backend.Mode: "ipv5" is none of`,
+		`"ListenPort":"","PSK":"c2VjcmV0c2VjcmV0"`: "Backend.ListenPort: ",
+	} {
+		_, err := lease.ParseConfig([]byte(`{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard",` + in + `}}`))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", in, err, want)
+		}
+	}
+}
+
+// However a PSK is got wrong, and whatever else is wrong beside it, no error
+// shows it.
+func TestConfigErrorsKeepSecrets(t *testing.T) {
+	const secret = "K7gNU3sdo+OL0wNhqoVWhr3g6s1xYv72ol/pe/Unols="
+	for _, backend := range []string{
+		`{"Type":"wireguard","PSK":["` + secret + `"]}`,
+		`{"Type":"wireguard","PSK":{"key":"` + secret + `"}}`,
+		`{"Type":"wireguard","PSK":"` + secret + `="}`,
+		`{"Type":"wireguard","PSK":"` + secret[:40] + `"}`,
+		`{"Type":"wireguard","PSK":" ` + secret + `"}`,
+		`{"Type":"wireguard","PSK":"` + secret + secret + `"}`,
+		`{"Type":"wireguard","PSK":` + secret + `}`,
+		`{"Type":"wireguard","PSK":"` + secret + "\n" + `"}`,
+		`{"Type":"wireguard","PSK":"` + secret + `}`,
+		`{"Type":"wireguard","Mode":"x","PSK":"` + secret + `"}`,
+		`{"PSK":"` + secret + `"}`,
+		`{"Type":{"PSK":"` + secret + `"}}`,
+		`"{\"Type\":\"wireguard\",\"PSK\":\"` + secret + `\"}"`,
+		`["wireguard",{"PSK":"` + secret + `"}]`,
+		`"` + secret + `"`,
+	} {
+		c, err := lease.ParseConfig([]byte(`{"Network":"10.5.0.0/16","Backend":` + backend + `}`))
+		if err == nil {
+			t.Errorf("%s: accepted as %+v", backend, c)
+			continue
+		}
+		for i := range len(secret) - 4 {
+			if strings.Contains(err.Error(), secret[i:i+4]) {
+				t.Errorf("%s: the error shows some of it: %v", backend, err)
+				break
+			}
+		}
+	}
+}
+
 func FuzzParseConfig(f *testing.F) {
 	f.Add([]byte(`{"Network":"10.5.0.0/16","SubnetLen":26,"Backend":{"Type":"udp","Port":1}}`))
 	f.Add([]byte(`{"EnableIPv6":true,"IPv6Network":"fd00::/48","Network":"10.0.0.0/8","SubnetMin":"10.1.0.0"}`))
 	f.Add([]byte(`{"Backend":null}`))
+	f.Add([]byte(`{"Network":"10.5.0.0/16","Backend":{"Type":"wireguard","PSK":"AAAA","Mode":"auto"}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := lease.ParseConfig(data)
 		if err != nil {
