@@ -42,7 +42,7 @@ func newBuilder(framings []*framing, own lease.Lease, mtu int, families [2]bool)
 // build makes a table of leases. A lease that cannot be used, or not in full,
 // is reported to refused.
 func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, error)) *table {
-	t := &table{known: true, outers: map[netip.Addr]bool{}, outlets: b.outlets,
+	t := &table{known: true, outers: map[netip.Addr]bool{}, sealed: map[netip.Addr]bool{}, outlets: b.outlets,
 		own: [2]netip.Prefix{b.own.Subnet, b.own.Subnet6}}
 	for l := range leases {
 		peers, err := b.compile(l)
@@ -66,12 +66,16 @@ func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, 
 
 // add gives p its run slots and its outer addresses a name.
 func (t *table) add(p *peer) {
-	p.slot = t.slots
-	t.slots += p.out.n
-	t.peers = append(t.peers, p)
+	names := t.sealed
+	if !p.sealed {
+		names = t.outers
+		p.slot = t.slots
+		t.slots += p.out.n
+		t.peers = append(t.peers, p)
+	}
 	for _, a := range [...]netip.Addr{p.outer, p.other} {
 		if a.IsValid() {
-			t.outers[a] = true
+			names[a] = true
 		}
 	}
 }
@@ -91,7 +95,10 @@ func (b *builder) framing(a lease.Attrs) (*framing, error) {
 // subnet or no way to it.
 func (b *builder) compile(l lease.Lease) (peers [2]*peer, err error) {
 	f, err := b.framing(l.Attrs)
-	if err != nil {
+	switch {
+	case err != nil && l.Attrs.Sealed():
+		return b.seal(l)
+	case err != nil:
 		return peers, err
 	}
 	var errs [2]error
@@ -105,6 +112,21 @@ func (b *builder) compile(l lease.Lease) (peers [2]*peer, err error) {
 		peers[1], errs[1] = b.peer(f, l, 1)
 	}
 	return peers, errors.Join(errs[0], errs[1])
+}
+
+// seal makes the sealed peer of a lease. Only its addresses are looked at: it is
+// sealed whatever else the lease says or fails to say. The error tells that it is
+// out of reach.
+func (b *builder) seal(l lease.Lease) (peers [2]*peer, err error) {
+	addrs := outers(l.Attrs)
+	p := &peer{lease: l, outer: addrs[0], other: addrs[1], path: &path{}, sealed: true}
+	for i, subnet := range [...]netip.Prefix{l.Subnet, l.Subnet6} {
+		if subnet.IsValid() {
+			peers[i] = p
+		}
+	}
+	return peers, fmt.Errorf("BackendType: %q: this node speaks %s and sends it nothing in the clear",
+		l.Attrs.BackendType, b.framings[0].kind)
 }
 
 // peer makes the peer for l's inner packets of a family.
@@ -139,11 +161,7 @@ func (b *builder) peer(f *framing, l lease.Lease, inner int) (*peer, error) {
 // ends have it, but for a framing that keeps the families apart the inner one,
 // unless the peer has no such address: a kernel peer has, and listens there only.
 func (b *builder) reach(f *framing, a lease.Attrs, inner int) (addrs [2]netip.Addr, family int) {
-	for i, x := range [...]netip.Addr{a.PublicIP, a.PublicIPv6} {
-		if x.IsValid() && !x.IsUnspecified() {
-			addrs[i] = x
-		}
-	}
+	addrs = outers(a)
 	if f.split {
 		family = inner
 	}
@@ -152,6 +170,17 @@ func (b *builder) reach(f *framing, a lease.Attrs, inner int) (addrs [2]netip.Ad
 		family = 1 - family
 	}
 	return addrs, family
+}
+
+// outers returns the outer addresses of a node, IPv4 and IPv6, as far as it has
+// them.
+func outers(a lease.Attrs) (addrs [2]netip.Addr) {
+	for i, x := range [...]netip.Addr{a.PublicIP, a.PublicIPv6} {
+		if x.IsValid() && !x.IsUnspecified() {
+			addrs[i] = x
+		}
+	}
+	return addrs
 }
 
 // forget drops what is known of ends that no peer of t has.

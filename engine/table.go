@@ -14,6 +14,11 @@ import (
 // of its subnets go, and what stands in front of them. It is immutable but for
 // its path, which lives longer than any one table. A node whose subnets are
 // reached in the same way is one peer.
+//
+// A sealed peer is one that encrypts while this node does not. It stands in the
+// routes so that what is for its subnet and what claims to come from there is
+// found and dropped; it has neither framing nor outlet, and is not among the
+// table's peers.
 type peer struct {
 	lease   lease.Lease
 	framing *framing
@@ -25,6 +30,7 @@ type peer struct {
 	slot    int          // its first run slot; it has one for each outlet
 	prefix  []byte       // the framing's bytes in front of each packet
 	path    *path
+	sealed  bool // nothing goes to it or comes from it in the clear
 }
 
 // A span is a part of a table's outlets. n is a power of two, or 0.
@@ -41,7 +47,8 @@ type table struct {
 	known   bool // made from a listing; before the first one, silence means nothing
 	routes  bart.Fast[*peer]
 	peers   []*peer
-	outers  map[netip.Addr]bool // every outer address that holds a lease
+	outers  map[netip.Addr]bool // every outer address that holds a lease and may speak in the clear
+	sealed  map[netip.Addr]bool // every outer address of a sealed peer; what is in outers as well may speak
 	own     [2]netip.Prefix     // our own subnets, IPv4 and IPv6
 	outlets []port
 	slots   int // run slots of all peers

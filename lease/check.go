@@ -1,11 +1,9 @@
 package lease
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 )
 
 // A Refusal is a peer's lease that must not be used, and why.
@@ -14,19 +12,21 @@ type Refusal struct {
 	Err   error
 }
 
-// Check tells whether the peer's lease l may be used by a node that holds own
-// in the network cfg; nil means yes. It judges l alone; for what two peers
+// Check tells whether the peer's lease l may be believed by a node that holds
+// own in the network cfg; nil means yes. It judges l alone; for what two peers
 // claim see [Usable]. A lease is refused when
 //
 //   - its BackendType is neither the network's nor one that this node speaks
 //     beside it (the udp backend and alloc write none; in networks of udp and
-//     of vxlan, which this node frames itself, nodes of both may stand),
+//     of vxlan, which this node frames itself, nodes of both may stand), nor
+//     one that must be known lest its packets travel in the clear ([Attrs.Sealed]),
 //   - it holds no subnet of a family that the network uses,
 //   - such a subnet has host bits set, is not a part of the network or
 //     overlaps the own one,
 //   - it has no node address, or one that is this node's own, is multicast or
 //     broadcast, or lies inside the lease itself, which would make a loop,
-//   - its backend needs data that is missing for each of its families.
+//   - its backend needs data that is missing for each of its families. A lease
+//     that this node only keeps away from needs none.
 //
 // Loopback and link-local IPv4 addresses are allowed: whole networks run on
 // one machine in tests and labs. The length of the subnet is free, so that
@@ -54,8 +54,20 @@ func Check(cfg *Config, own, l Lease) error {
 	if err := checkAddr("PublicIPv6", own.Attrs.PublicIPv6, l.Attrs.PublicIPv6, l.Subnet6); err != nil {
 		return err
 	}
+	if sealed(cfg, l.Attrs) {
+		return nil
+	}
 	return checkData(l)
 }
+
+// Sealed tells whether the node that published a encrypts what it sends: its
+// lease says wireguard. A node that does not speak that sends it nothing and
+// takes nothing from it, for whatever came would be in the clear.
+func (a Attrs) Sealed() bool { return a.BackendType == "wireguard" }
+
+// sealed tells whether a node in the network cfg must keep away from the node
+// that published a.
+func sealed(cfg *Config, a Attrs) bool { return framed(cfg.BackendType) && a.Sealed() }
 
 // only returns l without the family that cfg does not use: a node with IPv4
 // alone can well use the IPv4 half of a dual-stack lease.
@@ -85,7 +97,7 @@ func framed(backendType string) bool { return backendType == "udp" || backendTyp
 
 func checkType(cfg *Config, a Attrs) error {
 	theirs := published(a.BackendType)
-	both := framed(cfg.BackendType) && (theirs == "" || framed(theirs))
+	both := framed(cfg.BackendType) && (theirs == "" || framed(theirs) || a.Sealed())
 	if !both && theirs != published(cfg.BackendType) {
 		return fmt.Errorf("BackendType: %q does not talk to %q", a.BackendType, cfg.BackendType)
 	}
@@ -138,99 +150,4 @@ func checkData(l Lease) error {
 		return errors.New("BackendData: missing")
 	}
 	return errors.New("BackendV6Data: missing")
-}
-
-// Usable divides the peers in set into those that a node holding own in the
-// network cfg may use and those it must not. The own lease is in neither. An
-// accepted lease comes without the family that cfg does not use. The accepted
-// leases do not overlap: of two that do, all nodes choose the same one, namely
-//
-//  1. the one with the longer prefix, so that no single lease over half the
-//     network can push out all others,
-//  2. of equal ones that which has both families,
-//  3. then the lower subnets and the lower node address.
-//
-// Both results are in order of subnets.
-func Usable(cfg *Config, own Lease, set *Set) (ok []Lease, refused []Refusal) {
-	for _, l := range set.leases {
-		if compareSubnets(l, &own) == 0 && sameNode(l.Attrs, own.Attrs) {
-			continue
-		}
-		if err := Check(cfg, own, *l); err != nil {
-			refused = append(refused, Refusal{*l, err})
-			continue
-		}
-		ok = append(ok, l.only(cfg))
-	}
-	ok, lost := disjoint(ok)
-	refused = append(refused, lost...)
-	slices.SortFunc(refused, func(a, b Refusal) int { return compareSubnets(&a.Lease, &b.Lease) })
-	return ok, refused
-}
-
-// sameNode reports whether a and b are published by one node.
-func sameNode(a, b Attrs) bool {
-	if !noAddr(a.PublicIP) || !noAddr(b.PublicIP) {
-		return addrEqual(a.PublicIP, b.PublicIP)
-	}
-	return addrEqual(a.PublicIPv6, b.PublicIPv6)
-}
-
-// disjoint refuses those of ls that overlap a better one.
-func disjoint(ls []Lease) (ok []Lease, refused []Refusal) {
-	slices.SortFunc(ls, better)
-	var v4, v6 ranger
-	for _, l := range ls {
-		other, clash := v4.overlap(l.Subnet)
-		if !clash {
-			other, clash = v6.overlap(l.Subnet6)
-		}
-		if clash {
-			refused = append(refused, Refusal{l, fmt.Errorf("it overlaps %s, which another node holds", other)})
-			continue
-		}
-		v4.add(l.Subnet)
-		v6.add(l.Subnet6)
-		ok = append(ok, l)
-	}
-	slices.SortFunc(ok, func(a, b Lease) int { return compareSubnets(&a, &b) })
-	return ok, refused
-}
-
-// better is the order in which leases are accepted.
-func better(a, b Lease) int {
-	return cmp.Or(
-		-cmp.Compare(a.Subnet.Bits(), b.Subnet.Bits()),
-		-cmp.Compare(a.Subnet6.Bits(), b.Subnet6.Bits()),
-		compareSubnets(&a, &b),
-		a.Attrs.PublicIP.Compare(b.Attrs.PublicIP),
-		a.Attrs.PublicIPv6.Compare(b.Attrs.PublicIPv6),
-	)
-}
-
-// A ranger is a set of prefixes that do not overlap, in order of addresses.
-type ranger []netip.Prefix
-
-// overlap returns the prefix in r that overlaps p. Because those in r are
-// disjoint, only the two neighbours of p's place can do so.
-func (r ranger) overlap(p netip.Prefix) (netip.Prefix, bool) {
-	if !p.IsValid() {
-		return p, false
-	}
-	i, _ := slices.BinarySearchFunc(r, p, comparePrefixes)
-	if i < len(r) && r[i].Overlaps(p) {
-		return r[i], true
-	}
-	if i > 0 && r[i-1].Overlaps(p) {
-		return r[i-1], true
-	}
-	return netip.Prefix{}, false
-}
-
-// add puts p, which overlaps none of r, in its place.
-func (r *ranger) add(p netip.Prefix) {
-	if p.IsValid() {
-		i, _ := slices.BinarySearchFunc(*r, p, comparePrefixes)
-		*r = slices.Insert(*r, i, p)
-	}
 }

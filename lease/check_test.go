@@ -69,7 +69,7 @@ func TestCheck(t *testing.T) {
 		{"vxlan in udp", v4, typed(peer("10.5.2.0-24", "192.168.50.2"), "vxlan", `{"VtepMAC":"96:59:b2:3f:04:ee"}`), ""},
 		{"udp in vxlan", vxlan, peer("10.5.2.0-24", "192.168.50.2"), ""},
 		{"other type", v4, typed(peer("10.5.2.0-24", "192.168.50.2"), "host-gw", ""), `BackendType: "host-gw" does not talk to "udp"`},
-		{"other type in vxlan", vxlan, typed(peer("10.5.2.0-24", "192.168.50.2"), "wireguard", "{}"), `BackendType: "wireguard" does not talk to "vxlan"`},
+		{"other type in vxlan", vxlan, typed(peer("10.5.2.0-24", "192.168.50.2"), "ipip", "{}"), `BackendType: "ipip" does not talk to "vxlan"`},
 		{"empty type in host-gw", hostGW, peer("10.5.2.0-24", "192.168.50.2"), "does not talk"},
 		{"vxlan with data of one family", dual, typed(peer("10.5.2.0-24&fd00:10:5:2::-64", "192.168.50.2"), "vxlan", `{"VtepMAC":"96:59:b2:3f:04:ee"}`), ""},
 		{"vxlan without data", vxlan, typed(peer("10.5.2.0-24", "192.168.50.2"), "vxlan", ""), "BackendData: missing"},
