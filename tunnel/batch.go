@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,9 @@ func NewBatch() *Batch {
 // Read waits until the device has packets and takes as many as fit. It
 // returns ErrClosed after a stop.
 func (t *TUN) Read(b *Batch) error {
+	if t.pace == Shared {
+		runtime.Gosched()
+	}
 	for tries := 0; ; tries++ {
 		if t.stop.Stopped() {
 			return ErrClosed
@@ -55,8 +59,7 @@ func (t *TUN) Read(b *Batch) error {
 			return err
 		case n > 0:
 			return nil
-		case tries < yields:
-			yield()
+		case t.pace.rest(tries):
 		default:
 			if err := t.stop.wait(t.fd, unix.POLLIN); err != nil {
 				return err

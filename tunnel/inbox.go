@@ -3,6 +3,7 @@ package tunnel
 import (
 	"net/netip"
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -68,6 +69,9 @@ func NewInbox() *Inbox {
 // Recv waits until there are messages and takes as many as fit. It returns
 // ErrClosed after a stop.
 func (p *Port) Recv(b *Inbox) error {
+	if p.pace == Shared {
+		runtime.Gosched()
+	}
 	for tries := 0; ; tries++ {
 		if p.stop.Stopped() {
 			return ErrClosed
@@ -77,8 +81,7 @@ func (p *Port) Recv(b *Inbox) error {
 		case e == unix.EINTR:
 			continue
 		case e == unix.EAGAIN:
-			if tries < yields {
-				yield()
+			if p.pace.rest(tries) {
 				continue
 			}
 			if err := p.stop.wait(p.fd, unix.POLLIN); err != nil {

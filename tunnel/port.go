@@ -18,6 +18,7 @@ type Port struct {
 	local    netip.AddrPort
 	stop     *Stopper
 	allow    Feature
+	pace     Pace
 	caps     *caps
 	onDemote func(Feature, error)
 }
@@ -34,6 +35,7 @@ type PortOptions struct {
 	Allow   Feature        // features that may be used
 	ECN     bool           // tell the congestion bits of what arrives, see Received.ECN; needs the feature ECN
 	Stop    *Stopper
+	Pace    Pace                 // of the loop that receives
 	Buffer  int                  // bytes of socket buffer in each direction; 0: 4 MiB
 	Demoted func(Feature, error) // as in TUNOptions
 }
@@ -48,7 +50,7 @@ func OpenPort(o PortOptions) (*Port, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Port{fd: fd, stop: o.Stop, onDemote: o.Demoted, allow: o.Allow, caps: &caps{}}
+	p := &Port{fd: fd, stop: o.Stop, pace: o.Pace, onDemote: o.Demoted, allow: o.Allow, caps: &caps{}}
 	if err := p.setup(o); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("udp port %v: %w", o.Local, err)
@@ -172,6 +174,16 @@ func (p *Port) MaxRun() int {
 
 // Local returns the address the port is bound to.
 func (p *Port) Local() netip.AddrPort { return p.local }
+
+// SetMark sets the mark of the packets that are sent (SO_MARK), by which
+// routing rules can tell them; 0: none. It needs CAP_NET_ADMIN.
+func (p *Port) SetMark(mark uint32) error {
+	old, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_MARK)
+	if err == nil && uint32(old) == mark {
+		return nil
+	}
+	return os.NewSyscallError("setsockopt SO_MARK", unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_MARK, int(mark)))
+}
 
 // Drops returns the number of datagrams that the kernel has thrown away
 // because the socket's receive buffer was full (SK_MEMINFO_DROPS).

@@ -48,6 +48,7 @@ type TUN struct {
 	stop     *Stopper
 	features atomic.Uint32
 	vnet     bool
+	pace     Pace
 	onDemote func(Feature, error)
 }
 
@@ -67,6 +68,7 @@ type TUNOptions struct {
 	Persist bool    // keep the device, its address and routes when it is closed
 	Allow   Feature // features that may be used
 	Stop    *Stopper
+	Pace    Pace // of the loop that reads
 	// Demoted is told once when the kernel refuses at run time what it
 	// agreed to at the start. It may be nil.
 	Demoted func(Feature, error)
@@ -79,7 +81,7 @@ func OpenTUN(o TUNOptions) (*TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &TUN{name: o.Name, fd: fd, stop: o.Stop, onDemote: o.Demoted}
+	t := &TUN{name: o.Name, fd: fd, stop: o.Stop, pace: o.Pace, onDemote: o.Demoted}
 	if err := t.setup(o); err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("device %s: %w", o.Name, err)

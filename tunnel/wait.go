@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -77,6 +78,38 @@ func (s *Stopper) wait(fd int, events int16) error {
 		}
 		return nil
 	}
+}
+
+// patient is how often a loop that shares its thread with other goroutines
+// looks again before it sleeps.
+const patient = 20
+
+// A Pace says how a loop waits for its end.
+type Pace uint8
+
+const (
+	// Alone: the loop has a thread of its own and does all the work itself.
+	Alone Pace = iota
+	// Shared: the loop hands its work to other goroutines, which do best on
+	// the thread that it waits on: they are let run before it looks again.
+	Shared
+)
+
+// rest lets others run, and reports false once a loop has looked often enough
+// and should sleep.
+func (p Pace) rest(tries int) bool {
+	if p == Shared {
+		if tries >= patient {
+			return false
+		}
+		runtime.Gosched()
+		return true
+	}
+	if tries >= yields {
+		return false
+	}
+	yield()
+	return true
 }
 
 // yield gives the processor to whoever else is runnable on it. Go's scheduler
