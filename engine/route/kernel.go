@@ -71,7 +71,7 @@ func (k *kernel) snapshot(d Desired, link netlink.Link) (actual, error) {
 	}
 	for _, family := range []int{netlink.FAMILY_V4, netlink.FAMILY_V6} {
 		err := k.addrs(&a, link, family)
-		if err == nil {
+		if err == nil && (d.Family == 0 || d.Family == family) {
 			err = k.routes(&a, d, link, family)
 		}
 		if err != nil && (family == netlink.FAMILY_V4 || d.wantsIPv6()) {

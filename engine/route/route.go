@@ -35,6 +35,10 @@ type Desired struct {
 	// until a Set without it.
 	Partial bool
 
+	// Family limits what is ours to routes of one address family, for devices
+	// of which each has its own: unix.AF_INET or unix.AF_INET6; 0: both.
+	Family int
+
 	asked []netip.Addr // what vias returns; in normal form only
 }
 
@@ -88,7 +92,7 @@ func (d Desired) normal() (Desired, error) {
 	if d.MTU < 68 || d.MTU > 65535 { // RFC 791 section 3.2; IP_MAX_MTU
 		errs = append(errs, fmt.Errorf("route: MTU: %d is not within 68..65535", d.MTU))
 	}
-	out := Desired{Link: d.Link, MTU: d.MTU, Partial: d.Partial, Sysctl: make(map[string]string)}
+	out := Desired{Link: d.Link, MTU: d.MTU, Partial: d.Partial, Family: d.Family, Sysctl: make(map[string]string)}
 	for k, v := range d.Sysctl {
 		out.Sysctl[k] = v
 	}
