@@ -1,0 +1,138 @@
+package wg
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A Lane is what the near end knows of a peer: whether there is a session with
+// it, and how many of its packets are inside the device.
+type Lane struct {
+	id      uint32
+	inside  atomic.Int64 // packets read and not sent
+	open    atomic.Bool  // what enters leaves soon: there is a session
+	moved   atomic.Bool  // packets left since the reader last waited in vain
+	strange string       // how the device's log calls the peer
+
+	answers atomic.Int32 // sessionNone, sessionTrying, sessionHeld
+	since   atomic.Int64 // nanoseconds of the Unix epoch: of answers
+}
+
+// staged is how many packets wait for a session, as in the kernel's WireGuard
+// (drivers/net/wireguard/messages.h, MAX_STAGED_PACKETS).
+const staged = 128
+
+// Admit counts n packets about to be handed to the device. It reports false,
+// and they must be dropped, if there is no session and enough wait for one.
+func (l *Lane) Admit(n int) bool {
+	if !l.open.Load() && l.inside.Load()+int64(n) > staged && l.inside.Load() > 0 {
+		return false
+	}
+	l.inside.Add(int64(n))
+	return true
+}
+
+// lanes numbers the peers of a tunnel, for notes.
+type lanes struct {
+	mu     sync.Mutex
+	table  atomic.Pointer[[]*Lane] // by id; index 0 is nobody
+	byName sync.Map                // strange → *Lane
+}
+
+func newLanes() *lanes {
+	l := &lanes{}
+	l.table.Store(&[]*Lane{nil})
+	return l
+}
+
+// add makes a lane.
+func (ls *lanes) add(key PublicKey) *Lane {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	l := &Lane{strange: deviceName(key)}
+	old := *ls.table.Load()
+	next := append(make([]*Lane, 0, len(old)+1), old...)
+	for id := 1; id < len(next) && l.id == 0; id++ {
+		if next[id] == nil {
+			l.id, next[id] = uint32(id), l
+		}
+	}
+	if l.id == 0 {
+		l.id, next = uint32(len(next)), append(next, l)
+	}
+	ls.table.Store(&next)
+	ls.byName.Store(l.strange, l)
+	return l
+}
+
+// remove frees the lane's number.
+func (ls *lanes) remove(l *Lane) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	next := append([]*Lane(nil), *ls.table.Load()...)
+	next[l.id] = nil
+	ls.table.Store(&next)
+	ls.byName.CompareAndDelete(l.strange, l)
+}
+
+// lane returns the lane of that number, or nil.
+func (ls *lanes) lane(id uint32) *Lane {
+	if t := *ls.table.Load(); id < uint32(len(t)) {
+		return t[id]
+	}
+	return nil
+}
+
+// all calls f for each lane.
+func (ls *lanes) all(f func(*Lane)) {
+	for _, l := range *ls.table.Load() {
+		if l != nil {
+			f(l)
+		}
+	}
+}
+
+// left counts n packets of l that were sent: there is a session.
+func (l *Lane) left(n int) {
+	l.moved.Store(true)
+	if !l.open.Load() {
+		l.open.Store(true)
+	}
+	if l.inside.Add(-int64(n)) < 0 {
+		l.inside.Store(0)
+	}
+}
+
+// stalled is called when packets have not come out for too long: lanes that
+// have not moved are taken to have no session.
+func (ls *lanes) stalled() {
+	ls.all(func(l *Lane) {
+		if !l.moved.Swap(false) && l.inside.Load() > 0 {
+			l.open.Store(false)
+		}
+	})
+}
+
+// flushed counts the packets that the device dropped because the peer did not
+// answer for a long time.
+func (l *Lane) flushed() int64 {
+	l.open.Store(false)
+	return max(0, l.inside.Swap(0))
+}
+
+// The states of a session, as the handshake messages tell them.
+const (
+	sessionNone int32 = iota
+	sessionTrying
+	sessionHeld
+)
+
+// becomes notes a change of state and reports whether it is one.
+func (l *Lane) becomes(state int32) bool {
+	if l.answers.Swap(state) == state {
+		return false
+	}
+	l.since.Store(time.Now().UnixNano())
+	return true
+}

@@ -1,0 +1,120 @@
+package wg
+
+import (
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// A Peer is what the tunnel is to know of one.
+type Peer struct {
+	Key       PublicKey
+	PSK       PresharedKey   // zero: none
+	Endpoint  netip.AddrPort // where it is found; when it has moved, where it was seen last counts
+	Allowed   []netip.Prefix // the inner addresses that are its own
+	Keepalive uint16         // seconds between keepalives; 0: none
+}
+
+// SetPeers makes want the peers of the tunnel. Those that stay keep their
+// sessions, those whose key is gone are removed at once. Peers that somebody
+// else added, by wg(8), are left alone.
+//
+// It returns what went wrong with single peers; the others are set.
+func (t *Tunnel) SetPeers(want []Peer) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	keys := make(map[PublicKey]bool, len(want))
+	for _, p := range want {
+		keys[p.Key] = true
+	}
+	var errs []error
+	for _, key := range slices.Collect(maps.Keys(t.peers)) {
+		if !keys[key] {
+			errs = append(errs, t.remove(key))
+		}
+	}
+	for _, p := range want {
+		errs = append(errs, t.set(p))
+	}
+	return errors.Join(errs...)
+}
+
+// remove removes a peer. The caller holds mu.
+func (t *Tunnel) remove(key PublicKey) error {
+	l := t.lane[key]
+	t.lost.add(NoSession, uint64(l.flushed()))
+	t.lanes.remove(l)
+	delete(t.lane, key)
+	delete(t.peers, key)
+	return t.tell(key, "remove=true\n")
+}
+
+// set adds a peer or changes what is different. The caller holds mu.
+func (t *Tunnel) set(p Peer) error {
+	was, known := t.peers[p.Key]
+	if !known {
+		t.lane[p.Key] = t.lanes.add(p.Key)
+	}
+	text := difference(&was, &p, known)
+	if text == "" {
+		return nil
+	}
+	p.Allowed = slices.Clone(p.Allowed)
+	t.peers[p.Key] = p
+	return t.tell(p.Key, text)
+}
+
+// difference is what the device must be told to make of was p, in the language
+// of UAPI.
+func difference(was, p *Peer, known bool) string {
+	var b strings.Builder
+	if !known || was.PSK != p.PSK {
+		fmt.Fprintf(&b, "preshared_key=%s\n", hex.EncodeToString(p.PSK[:]))
+	}
+	if !known || was.Endpoint != p.Endpoint {
+		fmt.Fprintf(&b, "endpoint=%v\n", p.Endpoint)
+	}
+	if !known || !slices.Equal(was.Allowed, p.Allowed) {
+		b.WriteString("replace_allowed_ips=true\n")
+		for _, a := range p.Allowed {
+			fmt.Fprintf(&b, "allowed_ip=%v\n", a)
+		}
+	}
+	if !known || was.Keepalive != p.Keepalive { // last: it sends one at once
+		fmt.Fprintf(&b, "persistent_keepalive_interval=%d\n", p.Keepalive)
+	}
+	return b.String()
+}
+
+// tell sets what text says of a peer.
+func (t *Tunnel) tell(key PublicKey, text string) error {
+	if err := t.dev.IpcSet("public_key=" + hex.EncodeToString(key[:]) + "\n" + text); err != nil {
+		return fmt.Errorf("wireguard %s: peer %v: %w", t.opt.Name, key, err)
+	}
+	return nil
+}
+
+// Lane returns the lane of a peer, or nil.
+func (t *Tunnel) Lane(key PublicKey) *Lane {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lane[key]
+}
+
+// Endpoint returns where a peer of ours was seen last, or else where it should
+// be.
+func (t *Tunnel) Endpoint(key PublicKey) (netip.AddrPort, bool) {
+	peers, err := t.Peers()
+	if err != nil {
+		return netip.AddrPort{}, false
+	}
+	i := slices.IndexFunc(peers, func(p PeerStatus) bool { return p.Key == key && p.Endpoint.IsValid() })
+	if i < 0 {
+		return netip.AddrPort{}, false
+	}
+	return peers[i].Endpoint, true
+}

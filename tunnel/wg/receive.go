@@ -1,0 +1,147 @@
+package wg
+
+import (
+	"encoding/binary"
+	"errors"
+	"net"
+	"time"
+
+	"golang.zx2c4.com/wireguard/conn"
+
+	"weft/tunnel"
+)
+
+// A receiver hands the datagrams of one port to the device. One goroutine of
+// the device runs it.
+type receiver struct {
+	t     *Tunnel
+	open  *opening
+	port  *tunnel.Port
+	at    bool // it has begun
+	inbox *tunnel.Inbox
+	from  directory
+	next  int    // the message to go on with
+	rest  []byte // what is left of it
+	timer *time.Timer
+
+	id   uint32   // of the session that the latest datagram was for
+	sess *session // nil: not looked for since the last receive
+}
+
+func newReceiver(t *Tunnel, o *opening, p *tunnel.Port) *receiver {
+	r := &receiver{t: t, open: o, port: p, inbox: tunnel.NewInbox(), timer: time.NewTimer(time.Hour)}
+	r.timer.Stop()
+	return r
+}
+
+// receive fills packets with datagrams. It is the device's conn.ReceiveFunc.
+func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (int, error) {
+	for {
+		if r.next >= len(r.inbox.Messages) {
+			if err := r.refill(); err != nil {
+				return 0, err
+			}
+		}
+		n, transport := 0, 0
+		for n < len(packets) && r.next < len(r.inbox.Messages) {
+			m := &r.inbox.Messages[r.next]
+			b := r.datagram(m)
+			tn, ok := r.vet(b)
+			if !ok {
+				continue
+			}
+			if tn.ord > 0 {
+				transport++
+			}
+			tn.ecn = m.ECN
+			sizes[n] = copy(packets[n], b)
+			tn.put(packets[n], r.t.noteAt, sizes[n])
+			eps[n] = r.from.endpoint(m.From)
+			n++
+		}
+		if n > 0 {
+			r.t.inward.take(transport)
+			return n, nil
+		}
+	}
+}
+
+// refill waits for messages, and before that for room in the device.
+func (r *receiver) refill() error {
+	if !r.at && !r.open.enter() {
+		return net.ErrClosed
+	}
+	r.at, r.next, r.rest, r.sess = true, 0, nil, nil
+	r.t.inward.wait(r.timer, r.open.stop.Done())
+	err := r.port.Recv(r.inbox)
+	if err == nil {
+		return nil
+	}
+	r.at, r.inbox.Messages = false, r.inbox.Messages[:0]
+	if !errors.Is(err, tunnel.ErrClosed) {
+		r.t.fail(err) // the device would give up and tell nobody
+	}
+	return errors.Join(net.ErrClosed, r.open.leave())
+}
+
+// datagram cuts the next datagram off the message m.
+func (r *receiver) datagram(m *tunnel.Received) []byte {
+	b := r.rest
+	if b == nil {
+		b = m.Data
+	}
+	if m.Size > 0 && len(b) > m.Size {
+		r.rest = b[m.Size:]
+		return b[:m.Size]
+	}
+	r.rest = nil
+	r.next++
+	if m.Truncated {
+		return nil // longer than any datagram: no message at all
+	}
+	return b
+}
+
+// vet looks at what can be read of a message without a key, and counts it if
+// it is of no use. The note holds its number if it may hold a packet.
+func (r *receiver) vet(b []byte) (n note, ok bool) {
+	if len(b) < keepaliveBytes || len(b) > maxMessage {
+		return n, r.drop(NotMessage)
+	}
+	switch kind := binary.LittleEndian.Uint32(b); {
+	case kind == typeTransport:
+		return r.transport(b)
+	case kind == typeInitiation && len(b) == initiationBytes, kind == typeResponse && len(b) == responseBytes:
+		if !r.t.mac1.valid(b) {
+			return n, r.drop(BadHandshake)
+		}
+		return n, true
+	case kind == typeCookie && len(b) == cookieBytes:
+		return n, true
+	}
+	return n, r.drop(NotMessage)
+}
+
+// transport vets a transport message.
+func (r *receiver) transport(b []byte) (n note, ok bool) {
+	if id := binary.LittleEndian.Uint32(b[4:]); r.sess == nil || id != r.id {
+		r.id, r.sess = id, r.t.sessions.find(id)
+	}
+	if r.sess == nil {
+		return n, r.drop(UnknownSession)
+	}
+	if r.sess.replayed(binary.LittleEndian.Uint64(b[8:])) {
+		return n, r.drop(Replayed)
+	}
+	if len(b) == keepaliveBytes {
+		r.t.lost.keepalives.Add(1)
+	} else {
+		n.ord = r.sess.handed.Add(1)
+	}
+	return n, true
+}
+
+func (r *receiver) drop(why Loss) bool {
+	r.t.lost.add(why, 1)
+	return false
+}
