@@ -22,6 +22,7 @@ type backend struct {
 	was      lease.Attrs // what the store held of this node when it started
 	mtu      int         // longest packet a pod may send, in bytes
 	direct   bool        // peers on the same link get kernel routes (DirectRouting)
+	wg       *wireGuard  // for the type wireguard, which has no framings
 	policies *policies   // what the group policies of frames were; nil without GBP
 }
 
@@ -51,8 +52,10 @@ func newBackend(cfg *lease.Config, under iface.Underlay, was lease.Attrs, o *Opt
 		b.direct = conf.DirectRouting
 		b.framings = []*framing{vxlan, udp}
 		remark(conf, o, log)
+	case "wireguard":
+		return b, b.wireGuard(o, log)
 	default:
-		return nil, fmt.Errorf("net-conf.json: Backend.Type: %q is not supported; supported are udp, vxlan", cfg.BackendType)
+		return nil, fmt.Errorf("net-conf.json: Backend.Type: %q is not supported; supported are udp, vxlan, wireguard", cfg.BackendType)
 	}
 	if err = b.endpoints(vni, was); err != nil {
 		return nil, err
@@ -129,6 +132,9 @@ func (b *backend) vxlan(gbp bool, accept string) (codec *encap.VXLAN, err error)
 // family stays, since a half of it alone is more than stock flannel can bear.
 func (b *backend) attrs(cfg *lease.Config) (lease.Attrs, error) {
 	a := address(b.under)
+	if b.wg != nil {
+		return b.wg.attrs(cfg, a)
+	}
 	if b.framings[0].kind != "vxlan" {
 		return a, nil
 	}
@@ -176,6 +182,9 @@ func (b *backend) size(key int) error {
 // mtu6 is the longest IPv6 packet that peers of our own kind can be sent, in
 // bytes.
 func (b *backend) mtu6() int {
+	if b.wg != nil {
+		return b.mtu
+	}
 	if own := b.framings[0]; own.split && own.inner[1] > 0 {
 		return min(b.mtu, own.inner[1])
 	}

@@ -50,7 +50,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // follow makes a table of every change in the set of leases. It closes listed
 // when the first one is in force.
-func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p *plane, listed chan<- struct{}) error {
+func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p dataPlane, listed chan<- struct{}) error {
 	var set lease.Set
 	known := newKnown(n.log)
 	for update, err := range n.opt.Source.Watch(ctx) {
@@ -64,7 +64,7 @@ func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p
 		}
 		usable, refused := lease.Usable(cfg, own, &set)
 		refused = append(refused, p.setPeers(ctx, usable)...)
-		known.usable(p.table.Load().reached(usable))
+		known.usable(p.reached(usable))
 		known.refused(refused)
 		if update.Full && listed != nil {
 			close(listed)
@@ -98,7 +98,7 @@ func (n *Node) masquerade(ctx context.Context, m *masq.Manager, cfg *lease.Confi
 
 // account logs, once a minute and only if there is something to say, how many
 // packets were lost since the last time, and why.
-func (n *Node) account(ctx context.Context, p *plane) error {
+func (n *Node) account(ctx context.Context, p dataPlane, seen *policies) error {
 	const every = time.Minute
 	before, policies := map[string]uint64{}, policyCounts{}
 	for sleep(ctx, every) {
@@ -114,10 +114,10 @@ func (n *Node) account(ctx context.Context, p *plane) error {
 			n.log.Info("packets lost in the last minute", "drops", lost)
 		}
 		before = now
-		if p.back.policies == nil {
+		if seen == nil {
 			continue
 		}
-		if news := p.back.policies.since(policies); len(news) > 0 {
+		if news := seen.since(policies); len(news) > 0 {
 			n.log.Info("frames by group policy in the last minute", "policies", news)
 		}
 	}

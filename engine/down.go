@@ -10,6 +10,7 @@ import (
 
 // SourceCheck says what is done about packets whose outer source holds no
 // lease, or whose inner source is not in the lease of the node that sent them.
+// What is in the clear and bears an address of a sealed peer is dropped by all.
 type SourceCheck uint8
 
 // The source checks.
@@ -21,23 +22,17 @@ const (
 
 // down carries packets from one port to the device. One goroutine runs it.
 type down struct {
-	dev     device
 	port    port
 	framing *framing
 	table   *atomic.Pointer[table]
 	check   SourceCheck
 	answer  *answerer
 	seen    *policies // nil: frames have none
-	count   *counters
 
-	t      *table // the snapshot of this batch
-	inbox  *tunnel.Inbox
-	join   *encap.Coalescer
-	gather *tunnel.Gather
-	vnet   bool
-	good   pair  // the latest pair of addresses that passed the check
-	failed error // why the device failed for good
-	done   tally // of this batch
+	t     *table // the snapshot of this batch
+	inbox *tunnel.Inbox
+	good  pair // the latest pair of addresses that passed the check
+	*writer
 }
 
 // A pair is who sent a packet, whose address it bears and whom it is for.
@@ -51,11 +46,8 @@ type pair struct {
 // newDown makes the loop between p, whose datagrams have the framing f, and the
 // device, which has an MTU of mtu bytes.
 func newDown(dev device, mtu int, p port, f *framing, t *atomic.Pointer[table], check SourceCheck, a *answerer, count *counters) *down {
-	d := &down{dev: dev, port: p, framing: f, table: t, check: check, answer: a, count: count,
-		inbox: tunnel.NewInbox(), gather: tunnel.NewGather()}
-	d.join = encap.NewCoalescer(d.write)
-	d.join.MTU = mtu
-	return d
+	return &down{port: p, framing: f, table: t, check: check, answer: a,
+		inbox: tunnel.NewInbox(), writer: newWriter(dev, mtu, count)}
 }
 
 // run carries packets until the port or the device fails or is stopped.
@@ -64,17 +56,16 @@ func (d *down) run() error {
 		if err := d.port.Recv(d.inbox); err != nil {
 			return err
 		}
-		if d.carry(); d.failed != nil {
-			return d.failed
+		if err := d.carry(); err != nil {
+			return err
 		}
 	}
 }
 
-// carry deals with one batch.
-func (d *down) carry() {
+// carry deals with one batch. Its error says that the device is gone.
+func (d *down) carry() error {
 	d.t = d.table.Load()
-	f := d.dev.Features()
-	d.vnet, d.join.TCP, d.join.UDP = f.Has(tunnel.Vnet), f.Has(tunnel.TSO), f.Has(tunnel.USO)
+	d.begin()
 	for i := range d.inbox.Messages {
 		m := &d.inbox.Messages[i]
 		if m.Truncated {
@@ -83,17 +74,15 @@ func (d *down) carry() {
 		}
 		d.message(m)
 	}
-	d.join.Flush()
-	d.count.add(d.done)
-	d.done = tally{}
+	return d.end()
 }
 
 // message takes a run apart. What a stranger sends is not looked at: the
 // outer source is one check for the whole run.
 func (d *down) message(m *tunnel.Received) {
 	from, data := m.From.Addr(), m.Data
-	if d.check == Strict && (d.good.table != d.t || d.good.outer != from) && !d.t.outers[from] {
-		d.count.drop(encap.OuterSrcUnknown, max(1, (len(data)+m.Size-1)/max(1, m.Size)))
+	if (d.good.table != d.t || d.good.outer != from) && !d.t.outers[from] &&
+		!d.stranger(from, max(1, (len(data)+m.Size-1)/max(1, m.Size))) {
 		return
 	}
 	a := arrival{from: from, ecn: m.ECN, sound: true}
@@ -167,11 +156,16 @@ func (d *down) admit(at pair, n int) bool {
 		d.count.drop(encap.InnerDstNotLocal, n)
 		return false
 	}
+	owner := d.t.lookup(at.inner)
+	if owner != nil && owner.sealed {
+		d.count.drop(encap.ClearFromWireGuard, n)
+		return false
+	}
 	if d.check == Off {
 		return true
 	}
 	drop := encap.Delivered
-	switch owner := d.t.lookup(at.inner); {
+	switch {
 	case !d.t.outers[at.outer]:
 		drop = encap.OuterSrcUnknown
 	case owner == nil || !owner.sends(at.outer):
@@ -182,22 +176,4 @@ func (d *down) admit(at pair, n int) bool {
 	}
 	d.count.drop(drop, n)
 	return d.check == Report
-}
-
-// write hands one packet or superpacket to the device.
-func (d *down) write(s *encap.Super) {
-	if d.failed != nil {
-		return
-	}
-	if !d.vnet && s.Offload.Flags != 0 {
-		d.plain(s)
-		return
-	}
-	if err := d.dev.Write(d.gather, tunnel.Offload(s.Offload), s.Pieces); err != nil {
-		d.refused(s, err)
-		return
-	}
-	d.done.packets += s.Count
-	d.done.bytes += s.Bytes + (s.Count-1)*len(s.Pieces[0]) // each had its own headers
-	d.done.calls++
 }

@@ -2,9 +2,11 @@ package engine
 
 import (
 	"errors"
+	"log/slog"
 	"os"
 	"runtime"
 	"sync"
+	"sync/atomic"
 
 	"github.com/vishvananda/netlink"
 
@@ -26,9 +28,8 @@ type ends struct {
 	count   int        // loops started
 	ended   chan error // what the first loop ended with
 
-	lost      [][2]uint32 // what sample has seen of the ports' drops
-	queueFull uint64      // and of the device's
-	sampled   bool        // queueFull is set: a kept device has a past
+	lost  [][2]uint32 // what sample has seen of the ports' drops
+	queue queueDrops  // and of the device's
 }
 
 // tun is a device that can be probed and closed.
@@ -59,31 +60,43 @@ func (e *ends) start(loop func() error) {
 	})
 }
 
-// openDevice opens the TUN device.
-func (p *plane) openDevice(e *ends) error {
-	o := tunnel.TUNOptions{Name: Device, Persist: true, Allow: p.node.allow, Stop: e.stop, Demoted: p.demote}
-	if p.node.opt.TunMode == "plain" {
+// openDevice opens the TUN device of a name.
+func (n *Node) openDevice(name string, pace tunnel.Pace, stop *tunnel.Stopper, demoted func(tunnel.Feature, error)) (tun, error) {
+	o := tunnel.TUNOptions{Name: name, Persist: true, Allow: n.allow, Pace: pace, Stop: stop, Demoted: demoted}
+	if n.opt.TunMode == "plain" {
 		dev, err := tunnel.OpenPlain(o)
 		if err != nil {
-			return err
+			return nil, err // not dev: a nil *Plain would be a tun
 		}
-		e.dev = dev
-		return nil
+		return dev, nil
 	}
 	dev, err := tunnel.OpenTUN(o)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	e.dev = dev
-	return nil
+	return dev, nil
+}
+
+// portFeatures are the features that ports may use.
+func (n *Node) portFeatures() tunnel.Feature {
+	if n.opt.TunMode == "plain" {
+		return n.allow &^ (tunnel.GSO | tunnel.GRO | tunnel.Mmsg | tunnel.ECN)
+	}
+	return n.allow
+}
+
+// A demotions is the capabilities that the kernel took back.
+type demotions struct{ atomic.Uint32 }
+
+// note says once that the kernel took back f.
+func (d *demotions) note(log *slog.Logger, f tunnel.Feature, err error) {
+	if old := d.Or(uint32(f)); old&uint32(f) == 0 {
+		log.Warn("capability switched off: the kernel refused it", "feature", f.String(), "err", err)
+	}
 }
 
 // demote says once that the kernel took back a capability.
-func (p *plane) demote(f tunnel.Feature, err error) {
-	if old := p.demoted.Or(uint32(f)); old&uint32(f) == 0 {
-		p.node.log.Warn("capability switched off: the kernel refused it", "feature", f.String(), "err", err)
-	}
-}
+func (p *plane) demote(f tunnel.Feature, err error) { p.demoted.note(p.node.log, f, err) }
 
 // close ends all waiting and frees the ends. The loops must have ended.
 func (e *ends) close() error {
@@ -138,13 +151,29 @@ func (p *plane) sample() {
 			}
 		}
 	}
-	if link, err := netlink.LinkByName(Device); err == nil && link.Attrs().Statistics != nil {
-		n := link.Attrs().Statistics.TxDropped
-		if p.ends.sampled && n > p.ends.queueFull {
-			p.up.drop(encap.TunQueueFull, int(n-p.ends.queueFull))
-		}
-		p.ends.queueFull, p.ends.sampled = n, true
+	p.up.drop(encap.TunQueueFull, p.ends.queue.news(Device))
+}
+
+// A queueDrops is what the kernel has counted of packets that found a device's
+// queue full.
+type queueDrops struct {
+	seen  uint64
+	valid bool // seen is set: a kept device has a past
+}
+
+// news returns how many there are since the last call; 0 at the first one, and
+// when the device cannot be asked.
+func (q *queueDrops) news(device string) int {
+	link, err := netlink.LinkByName(device)
+	if err != nil || link.Attrs().Statistics == nil {
+		return 0
 	}
+	n, was := link.Attrs().Statistics.TxDropped, *q
+	*q = queueDrops{n, true}
+	if !was.valid || n < was.seen {
+		return 0
+	}
+	return int(n - was.seen)
 }
 
 // reserve makes sure that n loops, each of which may hold one of Go's

@@ -16,6 +16,7 @@ import (
 	"weft/engine/route"
 	"weft/lease"
 	"weft/tunnel"
+	"weft/tunnel/wg"
 )
 
 // Options says how a node is to be run. The zero value of a field is its
@@ -38,11 +39,18 @@ type Options struct {
 	GBPPolicy   string            // group policies whose frames are accepted; empty: any
 	PeerPorts   map[string]uint16 // UDP ports of peers with another backend than ours, by its type
 
+	// Of the wireguard backend: how to come by the private key, which is asked
+	// for once and only by it; and where to put the sockets for wg(8); empty:
+	// where it looks.
+	Key       func() (wg.StoredKey, error)
+	SocketDir string
+
 	Log     *slog.Logger // nil: slog.Default
 	OnReady func()       // called once, when subnet.env is written and packets can flow
 }
 
-// Device is the name of the TUN device; scripts and CNI configurations know it.
+// Device is the name of the TUN device of the udp and vxlan backends; scripts
+// and CNI configurations know it.
 const Device = "flannel0"
 
 // A Node is one running weft.
@@ -93,7 +101,7 @@ func (n *Node) Run(ctx context.Context) error {
 	if cfg, err = n.families(cfg); err != nil {
 		return err
 	}
-	under, err := iface.Select(n.opt.Iface, cfg.EnableIPv4, cfg.EnableIPv6)
+	under, err := n.underlay(cfg)
 	if err != nil {
 		return fmt.Errorf("underlay interface: %w", err)
 	}
@@ -194,11 +202,15 @@ func (n *Node) previous() lease.Lease {
 
 // serve runs all parts of the node until ctx ends or one of them fails.
 func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underlay, back *backend, own lease.Lease) error {
-	routes, err := route.New(n.log)
-	if err != nil {
-		return fmt.Errorf("kernel routes: %w", err)
+	var routes []*route.Reconciler
+	for range back.devices() {
+		r, err := route.New(n.log)
+		if err != nil {
+			return fmt.Errorf("kernel routes: %w", err)
+		}
+		defer r.Close()
+		routes = append(routes, r)
 	}
-	defer routes.Close()
 	rules, err := masq.New(masq.Options{NFTables: cfg.EnableNFTables,
 		NoNFT: !n.allow.Has(tunnel.NFT), NoIPTables: !n.allow.Has(tunnel.IPTables), Log: n.log, Resync: n.opt.RulesResync})
 	if err != nil {
@@ -213,20 +225,28 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	if !cfg.EnableIPv6 {
 		used.Subnet6 = netip.Prefix{}
 	}
-	plane := newPlane(n, cfg, back, used, routes)
+	var plane dataPlane
+	if back.wg != nil {
+		plane = newWGPlane(n, cfg, back, used, routes)
+	} else {
+		plane = newPlane(n, cfg, back, used, routes[0])
+	}
+	n.carries(plane)
 	if err := plane.open(ctx); err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return plane.run(ctx) })
+	group.Go(func() error { return n.carryOn(ctx, plane) })
 	group.Go(func() error { return n.keep(ctx, own) })
 	listed := make(chan struct{})
 	group.Go(func() error { return n.follow(ctx, cfg, own, plane, listed) })
-	group.Go(func() error { return routes.Run(ctx) })
+	for _, r := range routes {
+		group.Go(func() error { return r.Run(ctx) })
+	}
 	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
 	group.Go(func() error { return n.watchUnderlay(ctx, under) })
 	group.Go(func() error { return plane.relearn(ctx) })
-	group.Go(func() error { return n.account(ctx, plane) })
+	group.Go(func() error { return n.account(ctx, plane, back.policies) })
 	group.Go(func() error { return n.settle(ctx) })
 	group.Go(func() error { return n.announce(ctx, cfg, used, back, listed) })
 	err = group.Wait()

@@ -268,7 +268,7 @@ func testNodeLife(t *testing.T) {
 	l.await("another node holds this node's subnet")
 	l.wantReady(false, "another node holds")
 	l.traffic()
-	if n := len(l.node.plane.Load().table.Load().peers); n != 1 {
+	if n := len(l.node.plane.(*plane).table.Load().peers); n != 1 {
 		t.Errorf("%d peers, want 1", n)
 	}
 	l.end()

@@ -54,7 +54,11 @@ func (p *plane) bind(e *ends, own *framing, local netip.AddrPort) (*tunnel.Port,
 // behind when it stops: they own the port, and their routes would hide ours.
 func (p *plane) takeOver() {
 	own := p.back.framings[0]
-	if own.kind != "vxlan" || p.tookOver {
+	if p.tookOver {
+		return
+	}
+	p.node.clearAway(p.back)
+	if own.kind != "vxlan" {
 		return
 	}
 	removed, err := route.RemoveStock(route.Stock{VNI: int(p.back.vteps[0].VNI), Port: int(own.port),
@@ -65,6 +69,18 @@ func (p *plane) takeOver() {
 	}
 	if err != nil {
 		p.node.log.Warn("a kernel VXLAN device is left alone", "err", err)
+	}
+}
+
+// clearAway removes, at the start, what another backend has left behind: its
+// routes would hide ours, or lead packets around an encryption.
+func (n *Node) clearAway(back *backend) {
+	removed, err := route.RemoveLeftovers([]string{Device, wgDevice, wgDevice6}, back.devices())
+	for _, name := range removed {
+		n.log.Info("removed what another backend left", "iface", name)
+	}
+	if err != nil {
+		n.log.Warn("a device of another backend is left alone", "err", err)
 	}
 }
 
@@ -143,9 +159,5 @@ func (p *plane) openOutlets(e *ends, f *framing, family int) error {
 func (p *plane) outer() [2]netip.Addr { return [2]netip.Addr{p.under.Addr, p.under.Addr6} }
 
 func (p *plane) portOptions(e *ends, f *framing, local netip.AddrPort) tunnel.PortOptions {
-	allow := p.node.allow
-	if p.node.opt.TunMode == "plain" {
-		allow &^= tunnel.GSO | tunnel.GRO | tunnel.Mmsg | tunnel.ECN
-	}
-	return tunnel.PortOptions{Local: local, Allow: allow, ECN: f.codec.ECN(), Stop: e.stop, Demoted: p.demote}
+	return tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: f.codec.ECN(), Stop: e.stop, Demoted: p.demote}
 }

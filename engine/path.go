@@ -2,10 +2,15 @@ package engine
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
 	"weft/tunnel"
+	"weft/tunnel/wg"
 )
+
+// relearnEvery is how often limited paths are looked at again.
+const relearnEvery = time.Minute
 
 // learn asks the kernel how long a packet to the peer may be, remembers it for
 // the up loop, and returns the limit for inner packets; 0 if there is none
@@ -29,12 +34,58 @@ func (p *plane) learn(to *peer) int {
 	return limit
 }
 
+// learn asks the kernel how long a datagram to the peer may be, and remembers
+// what this leaves for inner packets.
+func (p *wgPlane) learn(to *wgPeer) {
+	for _, l := range p.links {
+		end, ok := l.endpoint(to.key)
+		if !ok {
+			continue
+		}
+		local, overhead := netip.IPv4Unspecified(), outer4
+		if end.Addr().Is6() {
+			local, overhead = netip.IPv6Unspecified(), outer6
+		}
+		mtu, err := tunnel.PathMTU(local, end)
+		if err != nil {
+			return
+		}
+		limit := (mtu - overhead - wg.Overhead) &^ 15 // packets are padded to 16 bytes
+		if limit >= p.back.mtu {
+			limit = 0
+		}
+		if old := to.limit.Swap(int32(limit)); int(old) != limit {
+			p.node.log.Info("path MTU learnt", "peer", end.Addr(), "mtu", mtu, "inner", limit)
+		}
+	}
+}
+
+// relearn learns the limits of paths that turned out too narrow, and looks at
+// them again from time to time, see plane.relearn.
+func (p *wgPlane) relearn(ctx context.Context) error {
+	tick := time.NewTicker(relearnEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case to := <-p.tooLong:
+			p.learn(to)
+		case <-tick.C:
+			for _, to := range *p.lanes.Load() {
+				if to.limit.Load() > 0 {
+					p.learn(to)
+				}
+			}
+		}
+	}
+}
+
 // relearn looks at limited paths again from time to time: the kernel forgets
 // what an ICMP message taught it after ten minutes (net.ipv4.route.mtu_expires),
 // and then the path may have grown.
 func (p *plane) relearn(ctx context.Context) error {
-	const every = time.Minute
-	for sleep(ctx, every) {
+	for sleep(ctx, relearnEvery) {
 		for _, to := range p.table.Load().peers {
 			if to.path.inner.Load() > 0 {
 				p.learn(to)

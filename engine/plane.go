@@ -7,11 +7,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"weft/engine/iface"
 	"weft/engine/route"
 	"weft/lease"
+	"weft/tunnel"
 )
 
 // A plane is the data plane of a node: the ends, the loops between them and
@@ -35,7 +35,7 @@ type plane struct {
 	down    [][2]counters // by framing and family
 	ends    *ends
 	unheard map[netip.AddrPort]string // ports that could not be opened, and why
-	demoted atomic.Uint32
+	demoted demotions
 
 	routing   sync.Mutex // held from desired until it is set; before mu
 	complaint string     // what was wrong with it, to say it once; guarded by routing
@@ -48,7 +48,6 @@ func newPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, routes
 	p.down, p.unheard = make([][2]counters, len(back.framings)), map[netip.AddrPort]string{}
 	p.answer = newAnswerer(tunnelAddr(own.Subnet), tunnelAddr(own.Subnet6))
 	p.rebuild()
-	n.plane.Store(p)
 	return p
 }
 
@@ -116,7 +115,7 @@ func (p *plane) open(ctx context.Context) (err error) {
 			e.close()
 		}
 	}()
-	if err = p.openDevice(e); err != nil {
+	if e.dev, err = p.node.openDevice(Device, tunnel.Alone, e.stop, p.demote); err != nil {
 		return err
 	}
 	if err = p.openOwn(e); err != nil {
@@ -184,35 +183,8 @@ func (p *plane) directRoutes() (routes []route.Route) {
 	return routes
 }
 
-// run carries packets until ctx ends. Ends that were lost, as when somebody
-// deletes the device, are opened again, ever more slowly if that does not last.
-func (p *plane) run(ctx context.Context) error {
-	const cause = "the data plane is down"
-	const first, last, proven = 100 * time.Millisecond, 5 * time.Second, 5 * time.Second
-	for wait := first; ; wait = min(2*wait, last) {
-		if p.ends != nil {
-			began := time.Now()
-			holds := time.AfterFunc(first, func() { p.node.mend(cause) })
-			err := p.carry(ctx)
-			holds.Stop()
-			p.lose()
-			if ctx.Err() != nil {
-				return nil
-			}
-			p.node.fail(cause)
-			p.node.log.Error("data plane lost; opening it again", "iface", Device, "err", err)
-			if time.Since(began) > proven {
-				wait = first
-			}
-		}
-		if !sleep(ctx, wait) {
-			return nil
-		}
-		if err := p.open(ctx); err != nil {
-			p.node.log.Error("data plane not opened; trying again", "iface", Device, "err", err)
-		}
-	}
-}
+// isOpen tells whether there are ends to carry between.
+func (p *plane) isOpen() bool { return p.ends != nil }
 
 // lose waits for the loops and closes the ends.
 func (p *plane) lose() {
@@ -254,6 +226,10 @@ func (p *plane) startDown(e *ends, f *framing, family int) {
 	}
 	e.start(d.run)
 }
+
+// reached returns those of the leases, which were the last ones set, that
+// packets can be sent to.
+func (p *plane) reached(leases []lease.Lease) []lease.Lease { return p.table.Load().reached(leases) }
 
 // Up returns what went from the pods to the wire.
 func (p *plane) Up() Traffic { return p.up.traffic() }

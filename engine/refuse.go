@@ -7,7 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"weft/encap"
-	"weft/tunnel"
 )
 
 // What happens to packets that cannot simply go on: they are counted under a
@@ -23,28 +22,39 @@ func packetsIn(p []byte, h *encap.Header, o *encap.Offload) int {
 	return max(1, (h.Len-headers+int(o.GSOSize)-1)/int(o.GSOSize))
 }
 
-// noRoute deals with a packet that no lease covers, or whose peer cannot be
-// reached by any port of ours. Multicast and link-local packets are what a
-// kernel emits by itself on any device; nobody waits for an answer to them. Nor
-// is there one before the leases were listed for the first time: the peer may
-// well exist.
+// noRoute deals with a packet that no lease covers, or whose peer is sealed or
+// cannot be reached by any port of ours. Multicast and link-local packets are
+// what a kernel emits by itself on any device; nobody waits for an answer to
+// them. Nor is there one before the leases were listed for the first time: the
+// peer may well exist.
 func (u *up) noRoute(to *peer, p []byte, h *encap.Header, o *encap.Offload) {
-	dst := h.Dst(p)
-	reason := encap.NoRoute
+	reason := unrouted(p, h, u.t.owns)
 	switch {
+	case to != nil && to.sealed:
+		reason = encap.WantsWireGuard
 	case to != nil:
 		reason = encap.NoFamily
-	case dst.IsMulticast(), dst == broadcast:
-		reason = encap.Multicast
-	case dst.IsLinkLocalUnicast(), h.Src(p).IsLinkLocalUnicast():
-		reason = encap.LinkLocal
-	case u.t.owns(dst):
-		reason = encap.OwnSubnet
 	}
 	u.count.drop(reason, packetsIn(p, h, o))
 	if u.t.known && reason != encap.Multicast && reason != encap.LinkLocal {
 		u.answer.toPod(u.dev, p, h, encap.NetUnreachable, 0)
 	}
+}
+
+// unrouted says why there is no way for a packet: multicast and link-local ones
+// are what a kernel emits by itself on any device, and nobody waits for an
+// answer to them.
+func unrouted(p []byte, h *encap.Header, owns func(netip.Addr) bool) encap.Drop {
+	dst := h.Dst(p)
+	switch {
+	case dst.IsMulticast(), dst == broadcast:
+		return encap.Multicast
+	case dst.IsLinkLocalUnicast(), h.Src(p).IsLinkLocalUnicast():
+		return encap.LinkLocal
+	case owns(dst):
+		return encap.OwnSubnet
+	}
+	return encap.NoRoute
 }
 
 // expired deals with a packet whose TTL ends here on its way up.
@@ -194,6 +204,22 @@ func (d *down) expired(p []byte, h *encap.Header) {
 	}
 }
 
+// stranger deals with a message of n datagrams from an address that no peer speaks
+// from in the clear, and tells whether to look into it nevertheless. What comes
+// from a sealed peer is dropped whatever the source check says: it was forged, or
+// is what its node has promised not to send.
+func (d *down) stranger(from netip.Addr, n int) bool {
+	switch {
+	case d.t.sealed[from]:
+		d.count.drop(encap.ClearFromWireGuard, n)
+	case d.check == Strict:
+		d.count.drop(encap.OuterSrcUnknown, n)
+	default:
+		return true
+	}
+	return false
+}
+
 // unopened deals with a datagram that holds no packet for us.
 func (d *down) unopened(from netip.Addr, b []byte, drop encap.Drop) {
 	if drop == encap.Neighbour {
@@ -227,35 +253,5 @@ func (d *down) asked(from netip.Addr, b []byte) {
 	codec, ok := d.framing.codec.(*encap.VXLAN)
 	if !ok || !d.answer.neighbour(d.port, codec, netip.AddrPortFrom(from, d.framing.port), b) {
 		d.count.drop(encap.Neighbour, 1)
-	}
-}
-
-// plain writes a packet with an unfinished checksum to a device that has no
-// way of saying so.
-func (d *down) plain(s *encap.Super) {
-	p := s.Pieces[0]
-	if !encap.Finish(p, &s.Offload) {
-		d.count.drop(encap.BadOffload, 1)
-		return
-	}
-	s.Offload = encap.Offload{}
-	d.write(s)
-}
-
-// refused deals with a packet that the device did not take.
-func (d *down) refused(s *encap.Super, err error) {
-	var demoted *tunnel.RefusedError
-	switch {
-	case errors.As(err, &demoted):
-		n := s.Count
-		if drop := d.join.Singly(s); drop != encap.Delivered {
-			d.count.drop(drop, n)
-		}
-	case errors.Is(err, tunnel.ErrClosed), errors.Is(err, unix.EBADFD), errors.Is(err, unix.EBADF):
-		d.failed = err
-	case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-		d.count.drop(encap.TunFull, s.Count)
-	default: // EIO: the link is down
-		d.count.drop(encap.TunError, s.Count)
 	}
 }

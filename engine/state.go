@@ -1,16 +1,13 @@
 package engine
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // state is what a node says of itself. Its methods may be called from
 // anywhere at any time.
 type state struct {
 	mu     sync.Mutex
 	causes []string // why the node is not ready; empty: it is
-	plane  atomic.Pointer[plane]
+	plane  dataPlane
 }
 
 // Ready reports whether the node carries packets, and if not, why. A lease
@@ -22,6 +19,13 @@ func (s *state) Ready() (ok bool, why string) {
 		return true, ""
 	}
 	return false, s.causes[len(s.causes)-1]
+}
+
+// carries says that p is the data plane of the node.
+func (s *state) carries(p dataPlane) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plane = p
 }
 
 // fail adds a cause for not being ready.

@@ -93,6 +93,8 @@ func packetFlags(o *options) []flagRow {
 		{"source-check", oneOf(&o.sourceCheck, "strict", "report", "off"), "`what` to do with packets from outside any lease: strict (drop), report or off", plain},
 		{"gbp-policy", checked(&o.gbpPolicy, isPolicies), "group `policies` whose frames are accepted when Backend.GBP is on: any, or numbers and ranges as in 0,0x10,100-199", plain},
 		{"peer-port", repeated(&o.peerPorts, peerPorts), "`TYPE=PORT` where peers with another backend than ours listen, as in udp=9000; repeatable, else 8285 and 8472", plain},
+		{"wireguard-key-file", text(&o.wgKeyFile), "`file` of the private key, made if it is not there (default $WIREGUARD_KEY_FILE, then /var/lib/weft/wgkey)", plain},
+		{"wireguard-socket-dir", text(&o.wgSocketDir), "`directory` of the socket that wg(8) talks to", plain},
 	}
 }
 

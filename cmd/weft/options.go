@@ -8,6 +8,7 @@ import (
 
 	"weft/engine"
 	"weft/engine/iface"
+	"weft/tunnel/wg"
 )
 
 // options is everything that the daemon's flags and environment can say.
@@ -46,6 +47,9 @@ type options struct {
 	sourceCheck    string
 	gbpPolicy      string
 	peerPorts      []string // TYPE=PORT
+	wgKeyFile      string   // empty: the places of wg.ResolveKeyFile
+	wgUserKey      string   // the last of them
+	wgSocketDir    string
 	healthzIP      string
 	healthzPort    int
 	logFormat      string
@@ -73,6 +77,7 @@ func defaultOptions() *options {
 		iptablesResync:            5,
 		tunMode:                   "auto",
 		sourceCheck:               "strict",
+		wgSocketDir:               wg.SocketDir,
 		healthzIP:                 "0.0.0.0",
 		logFormat:                 "text",
 	}
@@ -92,11 +97,26 @@ func (o *options) engineOptions() engine.Options {
 		SourceCheck:  o.sourceCheck,
 		GBPPolicy:    o.gbpPolicy,
 		PeerPorts:    portsByType(o.peerPorts),
+		SocketDir:    o.wgSocketDir,
+		Key:          o.wireGuardKey,
 	}
+}
+
+// wireGuardKey comes by the node's private key.
+func (o *options) wireGuardKey() (wg.StoredKey, error) {
+	if o.wgKeyFile != "" {
+		key, err := wg.LoadKey(o.wgKeyFile)
+		key.Why = "as told"
+		return key, err
+	}
+	return wg.ResolveKeyFile(wg.FlannelKeyFile, wg.StateKeyFile, o.wgUserKey)
 }
 
 // resolve fills in what depends on the machine.
 func (o *options) resolve(environ []string) error {
+	getenv := func(name string) string { return lookupEnv(environ, name) }
+	o.wgKeyFile = cmp.Or(o.wgKeyFile, getenv("WIREGUARD_KEY_FILE"))
+	o.wgUserKey = wg.UserKeyFile(getenv)
 	if o.nodeName == "" {
 		o.nodeName = lookupEnv(environ, "NODE_NAME")
 	}

@@ -256,5 +256,7 @@ func (l *Lab) nodeEnv(n *Node) []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		return strings.HasPrefix(kv, "FLANNELD_") || strings.HasPrefix(kv, "NOTIFY_SOCKET=")
 	})
-	return append(append(env, "WEFT_NODE="+n.Name), l.opt.Env...)
+	env = append(env, "WEFT_NODE="+n.Name, "WIREGUARD_KEY_FILE="+filepath.Join(n.dir, "wgkey"),
+		"FLANNELD_WIREGUARD_SOCKET_DIR="+n.dir) // one machine's nodes would share the usual places
+	return append(env, l.opt.Env...)
 }

@@ -1,0 +1,144 @@
+package engine
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"net/netip"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"weft/engine/route"
+	"weft/tunnel"
+	"weft/tunnel/wg"
+)
+
+// A wgEnds is one interface of a wgPlane. The tunnel can be lost and opened
+// again; the table, and what was learnt about paths, stays.
+type wgEnds struct {
+	wgLink
+	routes *route.Reconciler
+	table  atomic.Pointer[wgTable]
+
+	stop   *tunnel.Stopper
+	dev    tun
+	tunnel *wg.Tunnel // nil: not open
+	socket *wg.Socket // nil: wg(8) cannot see it
+
+	counted  [wg.NumLosses]uint64 // of the tunnel's losses, as far as up and down have them
+	sockLost uint64               // likewise
+	queue    queueDrops
+}
+
+// takeOver removes, at the start, what another backend has left behind, stock
+// flanneld's VXLAN device with flannel's defaults included.
+func (p *wgPlane) takeOver() {
+	if p.tookOver {
+		return
+	}
+	p.tookOver = true
+	p.node.clearAway(p.back)
+	removed, err := route.RemoveStock(route.Stock{VNI: 1, Port: 8472, Networks: []netip.Prefix{p.cfg.Network, p.cfg.IPv6Network}})
+	for _, name := range removed {
+		p.node.log.Info("took over from a kernel VXLAN device", "iface", name)
+	}
+	if err != nil {
+		p.node.log.Warn("a kernel VXLAN device is left alone", "err", err)
+	}
+}
+
+// openLink opens one interface: the device, its address and route, the tunnel.
+func (p *wgPlane) openLink(ctx context.Context, l *wgEnds) (err error) {
+	if l.stop, err = tunnel.NewStopper(); err != nil {
+		return err
+	}
+	if l.dev, err = p.node.openDevice(l.name, tunnel.Shared, l.stop, p.demote); err != nil {
+		return err
+	}
+	if err := l.routes.Set(ctx, p.desired(l)); err != nil && ctx.Err() == nil {
+		p.node.log.Error("kernel state not as it should be; trying again", "iface", l.name, "err", err)
+	}
+	p.answer.trusted.Store(l.routes.AcceptLocal())
+	if err = l.dev.Probe(); err != nil {
+		return err
+	}
+	near := newWGNear(l.dev, l.stop, &l.table, p.answer, &p.up, &p.down)
+	t, err := wg.New(wg.Options{Name: l.name, MTU: p.back.mtu, Key: p.back.wg.key, Local: listenAddrs(p.under), Port: l.port,
+		Near: near, Open: p.openPort, Sent: p.sent, Refused: p.refused, Changed: p.changed, Log: p.node.log})
+	if err != nil {
+		return err
+	}
+	reserve(len(p.links) * 4)
+	p.mu.Lock()
+	l.tunnel, l.counted, l.sockLost = t, [wg.NumLosses]uint64{}, 0
+	p.mu.Unlock()
+	if l.socket, err = t.Serve(cmp.Or(p.node.opt.SocketDir, wg.SocketDir)); err != nil {
+		p.node.log.Warn("wg(8) cannot see this interface", "iface", l.name, "err", err)
+	}
+	p.node.log.Info("data plane open", "iface", l.name, "mtu", p.back.mtu, "backend", "wireguard", "port", l.port,
+		"key", p.back.wg.key.Public(), "features", (l.dev.Features() | t.Features()).String())
+	return nil
+}
+
+// endpoint returns where a peer was seen last.
+func (l *wgEnds) endpoint(key wg.PublicKey) (netip.AddrPort, bool) {
+	if l.tunnel == nil {
+		return netip.AddrPort{}, false
+	}
+	return l.tunnel.Endpoint(key)
+}
+
+// openPort opens a port of a tunnel.
+func (p *wgPlane) openPort(local netip.AddrPort, stop *tunnel.Stopper) (*tunnel.Port, error) {
+	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stop: stop, Demoted: p.demote})
+}
+
+// demote says once that the kernel took back a capability.
+func (p *wgPlane) demote(f tunnel.Feature, err error) { p.demoted.note(p.node.log, f, err) }
+
+// desired is the kernel state around one interface.
+func (p *wgPlane) desired(l *wgEnds) route.Desired {
+	d := route.Desired{Link: l.name, MTU: p.back.mtu}
+	if len(p.links) > 1 {
+		d.Family = unix.AF_INET
+		if l.inner[1] {
+			d.Family = unix.AF_INET6
+		}
+	}
+	for i, f := range [...]struct{ subnet, network netip.Prefix }{
+		{p.own.Subnet, p.cfg.Network}, {p.own.Subnet6, p.cfg.IPv6Network},
+	} {
+		if !f.subnet.IsValid() || !l.inner[i] {
+			continue
+		}
+		a := tunnelAddr(f.subnet)
+		d.Addrs = append(d.Addrs, netip.PrefixFrom(a, a.BitLen()))
+		d.Routes = append(d.Routes, route.Route{Dst: f.network.Masked()})
+		if p.node.opt.Blackhole {
+			d.Routes = append(d.Routes, route.Route{Dst: f.subnet.Masked(), Blackhole: true, Metric: 4096})
+		}
+	}
+	return d
+}
+
+func (p *wgPlane) closeLink(l *wgEnds) error {
+	var errs []error
+	if l.socket != nil {
+		errs = append(errs, l.socket.Close())
+	}
+	if l.tunnel != nil {
+		l.tunnel.Close()
+	}
+	p.mu.Lock()
+	l.socket, l.tunnel = nil, nil
+	p.mu.Unlock()
+	if l.dev != nil {
+		errs = append(errs, l.dev.Close())
+	}
+	if l.stop != nil {
+		errs = append(errs, l.stop.Close())
+	}
+	l.dev, l.stop = nil, nil
+	return errors.Join(errs...)
+}

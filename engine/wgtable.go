@@ -1,0 +1,41 @@
+package engine
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"github.com/gaissmai/bart"
+
+	"weft/lease"
+	"weft/tunnel/wg"
+)
+
+// A wgPeer is a remote node as a WireGuard interface reaches it.
+type wgPeer struct {
+	lease lease.Lease
+	key   wg.PublicKey
+	lane  *wg.Lane     // nil: its lease asks for another backend
+	limit atomic.Int32 // longest inner packet that fits its path, in bytes; 0: no limit known
+}
+
+// A wgTable is a snapshot of the cluster as one interface reaches it.
+type wgTable struct {
+	known  bool // made from a listing; before the first one, silence means nothing
+	routes bart.Fast[*wgPeer]
+	peers  map[wg.PublicKey]*wgPeer
+	own    [2]netip.Prefix // our own subnets, IPv4 and IPv6
+}
+
+// lookup returns the peer that owns the inner address a, or nil.
+func (t *wgTable) lookup(a netip.Addr) *wgPeer {
+	p, _ := t.routes.Lookup(a)
+	return p
+}
+
+// owns tells whether a is in our own subnets.
+func (t *wgTable) owns(a netip.Addr) bool {
+	if a.Is4() {
+		return t.own[0].Contains(a)
+	}
+	return t.own[1].Contains(a)
+}
