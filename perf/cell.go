@@ -75,6 +75,9 @@ func (o *options) window(ctx context.Context, b *bench, kind loadKind) (_ *windo
 			err = errors.Join(err, started[i].Stop())
 		}
 	}()
+	if err := b.resetPeaks(); err != nil {
+		return nil, err
+	}
 	for _, p := range kind.parts {
 		process, err := p.start(b.lab)
 		if err != nil {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"debug/buildinfo"
 	"errors"
 	"fmt"
 	"os"
@@ -62,6 +63,16 @@ func commit() string {
 		}
 	}
 	return noted + dirty
+}
+
+// builtFrom is the module and version that a Go program was built from; "" when
+// it does not tell, as a program built from a working copy.
+func builtFrom(program string) string {
+	info, err := buildinfo.ReadFile(program)
+	if err != nil || info.Main.Version == "" || info.Main.Version == "(devel)" {
+		return ""
+	}
+	return info.Main.Path + "@" + info.Main.Version
 }
 
 // cpuModel reads the model's name from /proc/cpuinfo. Architectures name it

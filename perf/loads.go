@@ -40,7 +40,7 @@ var loadKinds = []loadKind{
 	{report.TCP1NoDelay, stream(1, "-nodelay"), streamValues},
 	{report.TCP4, stream(4), streamValues},
 	{report.RR, pair("tcp-echo", "tcp-ping"), latencyOf("tcp-ping")},
-	{report.RRLoaded, append(stream(1), offset(pair("tcp-echo", "tcp-ping"), 1)...), loadedValues},
+	{report.RRLoaded, append(stream(1), offset(pair("tcp-echo", "tcp-ping", "-every=1ms"), 1)...), loadedValues},
 	{report.PingPong, pair("udp-echo", "udp-ping", "-size=64"), latencyOf("udp-ping")},
 	{report.UDP64, pair("udp-recv", "udp-send", "-size=64"), floodValues},
 	{report.UDP1400, pair("udp-recv", "udp-send", "-size=1400"), floodValues},
@@ -49,12 +49,18 @@ var loadKinds = []loadKind{
 // bulk are the loads that tell most of a plane: bytes and packets.
 var bulk = []string{report.TCP1, report.UDP64}
 
+// queues are bulk, and the loads that show how long packets wait.
+var queues = []string{report.TCP1, report.RR, report.RRLoaded, report.UDP64}
+
 // usual limits the loads of some kinds of planes, so that a run does not last
 // for ever. The planes of two kinds of hosts differ from those of one kind by
-// what the receiver gets from the wire, which bulk shows.
+// what the receiver gets from the wire, which bulk shows. Those of WireGuard
+// are there to be compared with each other in what their figures are about.
 var usual = map[string][]string{
-	plane.WeftToKernel: bulk,
-	plane.KernelToWeft: bulk,
+	plane.WeftToKernel:   bulk,
+	plane.KernelToWeft:   bulk,
+	plane.StockWireGuard: queues,
+	plane.WeftWireGuard:  queues,
 }
 
 // limit names the only loads of the run that are made on plane s; none when
@@ -80,7 +86,7 @@ func loadNames() []string {
 	return names
 }
 
-// pair is a server and a client of it.
+// pair is a server and a client of it, which has the arguments.
 func pair(serverRole, clientRole string, args ...string) []part {
 	return []part{{name: serverRole, pod: server}, {name: clientRole, pod: client, args: args}}
 }

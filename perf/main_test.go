@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,7 +41,7 @@ func TestOptions(t *testing.T) {
 	if o.rounds != 1 || o.length.Seconds() != 2 || o.out != "" {
 		t.Errorf("-quick: %d rounds of %v into %q", o.rounds, o.length, o.out)
 	}
-	if len(o.planes) != 2 || o.planes[1].Options.Weft != "/x" {
+	if len(o.planes) != 2 || o.planes[1].Options.Program != "/x" {
 		t.Errorf("planes %+v", o.planes)
 	}
 	if len(o.wires) != 1 || len(o.loads) != 2 || o.leases != 0 {
@@ -51,7 +52,7 @@ func TestOptions(t *testing.T) {
 		t.Errorf("-quick with -rounds 5 -out x: %+v, %v", o, err)
 	}
 	o, err = parseOptions(nil, io.Discard)
-	if err != nil || len(o.planes) != 7 || len(o.wires) != 2 || len(o.loads) != len(loadKinds) || o.leases != 1000 || o.rounds < 3 {
+	if err != nil || len(o.planes) != 9 || len(o.wires) != 2 || len(o.loads) != len(loadKinds) || o.leases != 1000 || o.rounds < 3 {
 		t.Errorf("defaults: %+v, %v", o, err)
 	}
 }
@@ -80,8 +81,9 @@ func TestMissingProgram(t *testing.T) {
 		args  []string
 		fails bool
 	}{
-		{[]string{"-weft", "/none"}, false},
+		{[]string{"-weft", "/none", "-wireguard-go", "/none"}, false},
 		{[]string{"-weft", "/none", "-planes", "weft-udp"}, true},
+		{[]string{"-wireguard-go", "/none", "-planes", "wireguard-go"}, true},
 		{[]string{"-weft", "/none", "-planes", "routes"}, false},
 	} {
 		o, err := parseOptions(tt.args, io.Discard)
@@ -93,22 +95,27 @@ func TestMissingProgram(t *testing.T) {
 		if (err != nil) != tt.fails {
 			t.Errorf("%q: error %v, want one: %v", tt.args, err, tt.fails)
 		}
-		if !tt.fails && slices.ContainsFunc(o.planes, func(s plane.Spec) bool { return s.NeedsWeft() }) {
+		if !tt.fails && slices.ContainsFunc(o.planes, func(s plane.Spec) bool { return s.Options.Program != "" }) {
 			t.Errorf("%q: kept %+v", tt.args, o.planes)
+		}
+		for name, why := range r.Skipped {
+			if told := strings.Contains(why, "go build -o bin/wireguard-go"); told != (name == plane.StockWireGuard) {
+				t.Errorf("%s was left out: %s", name, why)
+			}
 		}
 	}
 }
 
-// TestLimits checks that planes of two kinds of hosts are measured with few
-// loads unless the user names the loads.
+// TestLimits checks that the planes that need only some loads are measured with
+// those alone unless the user names the loads.
 func TestLimits(t *testing.T) {
 	for _, tt := range []struct {
 		args  []string
 		cells int
-		limit []string // of a plane of two kinds of hosts
+		limit []string // of the last plane
 	}{
-		{nil, 3 * 2 * (5*len(loadKinds) + 2*len(bulk)), bulk},
-		{[]string{"-only=rr,leases"}, 3 * 2 * 7, nil},
+		{nil, 3 * 2 * (5*len(loadKinds) + 2*len(bulk) + 2*len(queues)), queues},
+		{[]string{"-only=rr,leases"}, 3 * 2 * 9, nil},
 		{[]string{"-planes=weft-vxlan,kernel-to-weft", "-rounds=1", "-wires=gso"}, len(loadKinds) + len(bulk), bulk},
 		{[]string{"-plane=old=kernel-to-weft,weft:/x", "-planes=old", "-rounds=1", "-wires=gso"}, len(bulk), bulk},
 	} {
@@ -195,6 +202,28 @@ func TestCPUModel(t *testing.T) {
 	}
 	if cpuModel(nil) == "" {
 		t.Error("no name at all")
+	}
+}
+
+// TestBuiltFrom reads a program of another module, this test program, which is
+// built from a working copy, and files that are no programs.
+func TestBuiltFrom(t *testing.T) {
+	const module = "golang.zx2c4.com/wireguard"
+	path := filepath.Join(t.TempDir(), "wireguard-go")
+	if text, err := exec.Command("go", "build", "-o", path, module).CombinedOutput(); err != nil {
+		t.Fatalf("building wireguard-go: %v\n%s", err, text)
+	}
+	if got := builtFrom(path); !strings.HasPrefix(got, module+"@v") {
+		t.Errorf("wireguard-go is built from %q, want %s and its version", got, module)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{self, os.DevNull, "/none"} {
+		if got := builtFrom(path); got != "" {
+			t.Errorf("%s is built from %q", path, got)
+		}
 	}
 }
 

@@ -67,7 +67,7 @@ func measureMemory(ctx context.Context, o plane.Options, leases int) (_ *report.
 	if err := errors.Join(plane.WriteConfig(dir, memoryNetwork, "udp"), writeLeases(dir, leases)); err != nil {
 		return nil, err
 	}
-	n, err := plane.StartNode(host, dir, o, "--node-name=host-a")
+	n, err := plane.StartNode(host, dir, o, nil, "--node-name=host-a")
 	if err != nil {
 		return nil, err
 	}

@@ -16,23 +16,23 @@ import (
 
 // options are the settings of a run.
 type options struct {
-	rounds  int
-	length  time.Duration // measured time of a cell
-	warmup  time.Duration // before it
-	retries int           // of a disturbed cell
-	settle  time.Duration // how long a cell may wait for the machine to be quiet
-	planes  []plane.Spec
-	wires   []lab.Wire
-	loads   []loadKind
-	leases  int // of the memory measurement; 0 for none
-	weft    plane.Options
-	base    string    // plane that ratios are taken against
-	out     string    // folder of the results; "" for standard output only
-	hold    bool      // lay the labs and wait
-	asked   bool      // the planes were named by the user
-	named   bool      // the loads were named by the user
-	logging io.Writer // progress
-	tables  io.Writer // the results as Markdown
+	rounds   int
+	length   time.Duration // measured time of a cell
+	warmup   time.Duration // before it
+	retries  int           // of a disturbed cell
+	settle   time.Duration // how long a cell may wait for the machine to be quiet
+	planes   []plane.Spec
+	wires    []lab.Wire
+	loads    []loadKind
+	leases   int // of the memory measurement; 0 for none
+	programs plane.Programs
+	base     string    // plane that ratios are taken against
+	out      string    // folder of the results; "" for standard output only
+	hold     bool      // lay the labs and wait
+	asked    bool      // the planes were named by the user
+	named    bool      // the loads were named by the user
+	logging  io.Writer // progress
+	tables   io.Writer // the results as Markdown
 }
 
 // list is a flag that may be given several times.
@@ -48,7 +48,8 @@ type words struct {
 	planes, wires, only     string
 	env, arg, variants      list
 	rounds, leases, retries int
-	weft, base, out         string
+	weft, wireguard         string
+	base, out               string
 	settle                  time.Duration
 	hold                    bool
 }
@@ -62,11 +63,12 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs.Float64Var(&w.seconds, "seconds", 3, "length of a measured window")
 	fs.StringVar(&w.planes, "planes", "", "comma-separated planes (default: all)")
 	fs.StringVar(&w.wires, "wires", "", "comma-separated wires: gso, wire (default: both)")
-	fs.StringVar(&w.only, "only", "", "comma-separated loads: "+strings.Join(loadNames(), ", ")+", leases (default: all,\non planes of two kinds of hosts "+strings.Join(bulk, " and ")+")")
+	fs.StringVar(&w.only, "only", "", "comma-separated loads: "+strings.Join(loadNames(), ", ")+", leases (default: all,\nbut on planes of WireGuard and of two kinds of hosts only some)")
 	fs.StringVar(&w.weft, "weft", "bin/weft", "the weft binary")
+	fs.StringVar(&w.wireguard, "wireguard-go", "bin/wireguard-go", "the stock wireguard-go binary")
 	fs.Var(&w.env, "weft-env", "`K=V` for the environment of weft; repeatable")
 	fs.Var(&w.arg, "weft-arg", "`flag` for weft up; repeatable")
-	fs.Var(&w.variants, "plane", "one more plane, `NAME=KIND,weft:PATH,env:K=V,arg:FLAG`; repeatable")
+	fs.Var(&w.variants, "plane", "one more plane, `NAME=KIND,weft:PATH,wireguard-go:PATH,env:K=V,arg:FLAG`; repeatable")
 	fs.StringVar(&w.base, "base", plane.KernelVXLAN, "the plane that ratios are taken against")
 	fs.IntVar(&w.leases, "leases", report.MemoryLeases, "leases of the memory measurement, 0 for none")
 	fs.StringVar(&w.out, "out", "perf/results", "folder for results (with -quick none, unless given)")
@@ -104,7 +106,10 @@ func (w *words) options(given map[string]bool, logging io.Writer) (*options, err
 	o := &options{
 		rounds: w.rounds, length: time.Duration(w.seconds * float64(time.Second)),
 		warmup: 500 * time.Millisecond, retries: w.retries, settle: w.settle, leases: w.leases,
-		weft: plane.Options{Weft: w.weft, Env: w.env, Args: w.arg},
+		programs: plane.Programs{
+			plane.Weft:        {Program: w.weft, Env: w.env, Args: w.arg},
+			plane.WireGuardGo: {Program: w.wireguard},
+		},
 		base: w.base, out: w.out, hold: w.hold, asked: w.planes != "", named: w.only != "",
 		logging: logging, tables: os.Stdout,
 	}
@@ -118,9 +123,9 @@ func (w *words) options(given map[string]bool, logging io.Writer) (*options, err
 
 // choosePlanes takes the planes that -planes names out of all there are.
 func (o *options) choosePlanes(w *words) error {
-	all := plane.Default(o.weft)
+	all := plane.Default(o.programs)
 	for _, text := range w.variants {
-		s, err := plane.ParseSpec(text, o.weft)
+		s, err := plane.ParseSpec(text, o.programs)
 		if err != nil {
 			return err
 		}
@@ -187,11 +192,14 @@ func choose(flag, words string, names []string) ([]string, error) {
 func (o *options) dropMissing(result *report.Result) error {
 	var kept []plane.Spec
 	for _, s := range o.planes {
-		if !s.NeedsWeft() {
+		if s.Options.Program == "" {
 			kept = append(kept, s)
 			continue
 		}
-		_, err := os.Stat(s.Options.Weft)
+		_, err := os.Stat(s.Options.Program)
+		if err != nil && s.Kind == plane.StockWireGuard {
+			err = fmt.Errorf("%w; build it: go build -o bin/wireguard-go golang.zx2c4.com/wireguard", err)
+		}
 		switch {
 		case err == nil:
 			kept = append(kept, s)

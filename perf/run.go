@@ -165,10 +165,10 @@ func (r *runner) describe(b *bench) error {
 			return nil
 		}
 	}
-	p := report.Plane{Name: b.spec.Name, Kind: b.spec.Kind, MTU: b.plane.MTU(), Loads: r.limit(b.spec)}
-	if b.spec.NeedsWeft() {
-		p.Weft, p.Env, p.Args = b.spec.Options.Weft, b.spec.Options.Env, b.spec.Options.Args
-	}
-	r.result.Planes = append(r.result.Planes, p)
+	o := b.spec.Options
+	r.result.Planes = append(r.result.Planes, report.Plane{
+		Name: b.spec.Name, Kind: b.spec.Kind, MTU: b.plane.MTU(), Loads: r.limit(b.spec),
+		Program: o.Program, Module: builtFrom(o.Program), Env: o.Env, Args: o.Args,
+	})
 	return nil
 }

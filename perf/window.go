@@ -57,6 +57,17 @@ func (b *bench) read(roles map[string]*load.Process) (*reading, error) {
 	return r, nil
 }
 
+// resetPeaks forgets how much memory the plane's processes held before, so that
+// the peak is that of the load to come.
+func (b *bench) resetPeaks() error {
+	for _, pid := range b.plane.Processes() {
+		if err := meter.ResetPeak(pid); err != nil {
+			return fmt.Errorf("plane %s: %w", b.spec.Name, err)
+		}
+	}
+	return nil
+}
+
 func (b *bench) readProcesses(r *reading, roles map[string]*load.Process) error {
 	for _, pid := range b.plane.Processes() {
 		p, err := meter.ReadProcess(pid)

@@ -118,6 +118,45 @@ func TestStreamCountsWhatArrived(t *testing.T) {
 	server.stop()
 }
 
+// TestRequestsKeepTheirPace checks that requests on a schedule do not wait for
+// answers, that every answer is timed, also of those that come at once, and
+// that the peer's end is told.
+func TestRequestsKeepTheirPace(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client := play(t, "tcp-ping", "-every=1ms", l.Addr().String())
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const n = 20
+	if _, err := io.ReadFull(conn, make([]byte, n)); err != nil {
+		t.Fatal(err)
+	}
+	if s := client.mark(); s.Bytes != 0 || s.Latency.Count != 0 {
+		t.Errorf("%d answers counted before there was one", s.Bytes)
+	}
+	if _, err := conn.Write(make([]byte, n)); err != nil {
+		t.Fatal(err)
+	}
+	var count uint64
+	client.until(func(s Snapshot) bool {
+		count += s.Latency.Count
+		return s.Bytes == n
+	})
+	// A latency is recorded before its byte is counted.
+	if count != n {
+		t.Errorf("%d answers timed, want %d", count, n)
+	}
+	conn.Close()
+	if err := <-client.done; err == nil || !strings.Contains(err.Error(), "tcp-ping: re") {
+		t.Errorf("error %v, want that of a request or response", err)
+	}
+}
+
 func TestSendEndsWithItsPeer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sort"
 	"strings"
+	"time"
 )
 
 // Command is the first argument by which the perf program calls itself to
@@ -21,6 +22,9 @@ type options struct {
 	streams int  // connections of tcp-send
 	noDelay bool // their TCP_NODELAY
 	size    int  // payload bytes of udp-send and udp-ping
+	// every is the time between the requests of tcp-ping; 0: each waits
+	// for the answer to the one before.
+	every time.Duration
 }
 
 // A starter starts a role at an address. A role that ends by itself calls
@@ -39,8 +43,8 @@ var starters = map[string]starter{
 }
 
 // Main plays the role that args name, ROLE [-streams N] [-nodelay]
-// [-size BYTES] ADDRESS:PORT, and answers the commands on in until "stop", the end of in, or
-// an error of the role.
+// [-size BYTES] [-every DURATION] ADDRESS:PORT, and answers the commands on in
+// until "stop", the end of in, or an error of the role.
 func Main(args []string, in io.Reader, out io.Writer) error {
 	start, addr, o, err := parse(args)
 	if err != nil {
@@ -48,7 +52,11 @@ func Main(args []string, in io.Reader, out io.Writer) error {
 	}
 	// Each stream may sit in a system call on a thread of its own; one
 	// more processor keeps the answers to "mark" prompt.
-	runtime.GOMAXPROCS(max(runtime.NumCPU(), o.streams+1))
+	workers := o.streams
+	if o.every > 0 {
+		workers = 2 // one asks, one reads the answers
+	}
+	runtime.GOMAXPROCS(max(runtime.NumCPU(), workers+1))
 	failed := make(chan error, 1)
 	r, err := start(addr, o, func(err error) {
 		if err != nil {
@@ -87,6 +95,7 @@ func parse(args []string) (starter, netip.AddrPort, options, error) {
 	flags.IntVar(&o.streams, "streams", 1, "TCP connections of tcp-send")
 	flags.BoolVar(&o.noDelay, "nodelay", false, "TCP_NODELAY for tcp-send")
 	flags.IntVar(&o.size, "size", 64, "payload bytes of a datagram")
+	flags.DurationVar(&o.every, "every", 0, "time between the requests of tcp-ping, answered or not; 0: one after the other")
 	if err := flags.Parse(args[1:]); err != nil {
 		return nil, addr, o, err
 	}

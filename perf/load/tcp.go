@@ -6,7 +6,6 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -129,49 +128,5 @@ func (s *stream) echo(fd int) error {
 			return ended(err)
 		}
 		s.bytes.Add(uint64(n))
-	}
-}
-
-// A requester times requests one after the other.
-type requester struct {
-	stream
-	lost    atomic.Uint64
-	latency *recorder
-}
-
-func (r *requester) snapshot() Snapshot {
-	s := r.stream.snapshot()
-	s.Lost = r.lost.Load()
-	s.addLatency(r.latency)
-	return s
-}
-
-// tcpRequest sends one byte, waits for one byte, and times it.
-func tcpRequest(a netip.AddrPort, _ options, fail func(error)) (role, error) {
-	fd, err := dialTCP(a, true)
-	if err != nil {
-		return nil, err
-	}
-	r := &requester{latency: newRecorder()}
-	go func() { fail(r.requests(fd)) }()
-	return r, nil
-}
-
-func (r *requester) requests(fd int) error {
-	buf := make([]byte, 1)
-	for {
-		begin := time.Now()
-		if _, err := write(fd, buf); err != nil {
-			return fmt.Errorf("request: %w", err)
-		}
-		n, err := read(fd, buf)
-		if err != nil {
-			return fmt.Errorf("response: %w", err)
-		}
-		if n == 0 {
-			return errors.New("response: connection closed by the other end")
-		}
-		r.latency.record(time.Since(begin))
-		r.bytes.Add(uint64(n))
 	}
 }

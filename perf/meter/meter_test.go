@@ -2,6 +2,7 @@ package meter
 
 import (
 	"os"
+	"runtime/debug"
 	"testing"
 )
 
@@ -129,5 +130,34 @@ func TestOwnProcess(t *testing.T) {
 	}
 	if start, err := StartTime(os.Getpid()); err != nil || start == 0 {
 		t.Errorf("StartTime: %d, %v", start, err)
+	}
+}
+
+// TestResetPeak holds much memory for a moment: the peak knows of it until it
+// is reset.
+func TestResetPeak(t *testing.T) {
+	const size = 64 << 20
+	much := make([]byte, size)
+	for i := 0; i < size; i += os.Getpagesize() {
+		much[i] = 1
+	}
+	much = nil
+	debug.FreeOSMemory()
+	before, err := ReadProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if before.Peak < size {
+		t.Fatalf("peak %d with %d bytes in use", before.Peak, size)
+	}
+	if err := ResetPeak(os.Getpid()); err != nil {
+		t.Fatal(err)
+	}
+	after, err := ReadProcess(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if after.Peak > before.Peak-size/2 {
+		t.Errorf("peak %d after the reset, %d before, %d resident", after.Peak, before.Peak, after.RSS)
 	}
 }

@@ -10,7 +10,7 @@ import (
 // A Process is what /proc tells about one process.
 type Process struct {
 	User, System float64 // processor time in seconds, threads and reaped children's own excluded
-	RSS, Peak    uint64  // VmRSS and VmHWM in bytes
+	RSS, Peak    uint64  // VmRSS and VmHWM in bytes; see ResetPeak
 }
 
 // ReadProcess reads the counters of a process.
@@ -35,6 +35,14 @@ func ReadProcess(pid int) (Process, error) {
 		return Process{}, fmt.Errorf("/proc/%d/status: %w", pid, err)
 	}
 	return p, nil
+}
+
+// ResetPeak makes what a process has resident now its peak (proc(5),
+// clear_refs, since Linux 4.0; the kernel needs CONFIG_PROC_PAGE_MONITOR, which
+// all distributions have).
+func ResetPeak(pid int) error {
+	const peakOnly = "5"
+	return os.WriteFile(fmt.Sprintf("/proc/%d/clear_refs", pid), []byte(peakOnly), 0)
 }
 
 // StartTime returns when a process started, in ticks since boot. Together

@@ -73,7 +73,7 @@ func kernelLease(h *lab.Host, mac net.HardwareAddr) (lease.Lease, error) {
 
 // start starts weft and waits for its subnet.
 func (m *mixed) start(ctx context.Context, leases string, h *lab.Host) (err error) {
-	if m.node, err = StartNode(h, leases, m.options, "--node-name="+nodeName(m.weftHost)); err != nil {
+	if m.node, err = StartNode(h, leases, m.options, nil, "--node-name="+nodeName(m.weftHost)); err != nil {
 		return err
 	}
 	env, err := m.node.Ready(ctx)

@@ -9,6 +9,7 @@ package plane
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"weft/perf/lab"
@@ -39,34 +40,58 @@ const (
 	WeftUDP     = "weft-udp"
 	WeftPlain   = "weft-plain"
 	WeftVXLAN   = "weft-vxlan"
+	// The userspace WireGuard of others, and that of weft.
+	StockWireGuard = "wireguard-go"
+	WeftWireGuard  = "weft-wireguard"
 	// One host of each kind; the load's sender is on the first named.
 	WeftToKernel = "weft-to-kernel"
 	KernelToWeft = "kernel-to-weft"
 )
 
+// The names of the programs that planes run.
+const (
+	Weft        = "weft"
+	WireGuardGo = "wireguard-go"
+)
+
 // Options are the settings of one plane under test.
 type Options struct {
-	Weft string   // path of the weft binary
-	Env  []string // K=V, added to the environment of the plane's processes
-	Args []string // added to the command line of the plane's processes
+	Program string   // path of the binary; none for a plane in the kernel
+	Env     []string // K=V, added to the environment of the plane's processes
+	Args    []string // added to the command line of the plane's processes
 }
+
+// with returns o with additions.
+func (o Options) with(add Options) Options {
+	if add.Program != "" {
+		o.Program = add.Program
+	}
+	o.Env = append(slices.Clone(o.Env), add.Env...)
+	o.Args = append(slices.Clone(o.Args), add.Args...)
+	return o
+}
+
+// Programs are the settings of the programs, by their names.
+type Programs map[string]Options
 
 // A kind is a sort of plane.
 type kind struct {
-	name  string
-	weft  bool // it runs the weft binary
-	build func(Options) Plane
+	name    string
+	program string // the name of what it runs; "" for a plane in the kernel
+	build   func(Options) Plane
 }
 
 // kinds lists every kind, baselines first.
 var kinds = []kind{
-	{Routes, false, func(Options) Plane { return new(routes) }},
-	{KernelVXLAN, false, func(Options) Plane { return new(kernelVXLAN) }},
-	{WeftUDP, true, func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "auto"} }},
-	{WeftPlain, true, func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "plain"} }},
-	{WeftVXLAN, true, func(o Options) Plane { return &weft{options: o, backend: "vxlan", tunMode: "auto"} }},
-	{WeftToKernel, true, func(o Options) Plane { return &mixed{options: o, weftHost: 0} }},
-	{KernelToWeft, true, func(o Options) Plane { return &mixed{options: o, weftHost: 1} }},
+	{Routes, "", func(Options) Plane { return new(routes) }},
+	{KernelVXLAN, "", func(Options) Plane { return new(kernelVXLAN) }},
+	{WeftUDP, Weft, func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "auto"} }},
+	{WeftPlain, Weft, func(o Options) Plane { return &weft{options: o, backend: "udp", tunMode: "plain"} }},
+	{WeftVXLAN, Weft, func(o Options) Plane { return &weft{options: o, backend: "vxlan", tunMode: "auto"} }},
+	{WeftToKernel, Weft, func(o Options) Plane { return &mixed{options: o, weftHost: 0} }},
+	{KernelToWeft, Weft, func(o Options) Plane { return &mixed{options: o, weftHost: 1} }},
+	{StockWireGuard, WireGuardGo, func(o Options) Plane { return &stockWireGuard{options: o} }},
+	{WeftWireGuard, Weft, func(o Options) Plane { return &weftWireGuard{weft{options: o, backend: "wireguard", tunMode: "auto"}} }},
 }
 
 // kindOf finds the kind of a name.
@@ -87,10 +112,10 @@ type Spec struct {
 }
 
 // Default returns the specs of all kinds, baselines first.
-func Default(o Options) []Spec {
+func Default(programs Programs) []Spec {
 	var specs []Spec
 	for _, k := range kinds {
-		specs = append(specs, Spec{Name: k.name, Kind: k.name, Options: o})
+		specs = append(specs, Spec{Name: k.name, Kind: k.name, Options: programs[k.program]})
 	}
 	return specs
 }
@@ -101,47 +126,45 @@ func (s Spec) New() Plane {
 	return k.build(s.Options)
 }
 
-// NeedsWeft reports whether the plane runs the weft binary.
-func (s Spec) NeedsWeft() bool {
-	k, _ := kindOf(s.Kind)
-	return k.weft
-}
-
 // ParseSpec reads a variant, NAME=PART,PART…, where a part is
 //
-//	KIND        one of the kinds of planes; weft-udp when none is given
-//	weft:PATH   the binary
-//	env:K=V     an addition to the environment
-//	arg:FLAG    an addition to the command line
+//	KIND                one of the kinds of planes; weft-udp when none is given
+//	weft:PATH           the binary, for kinds that run weft
+//	wireguard-go:PATH   the same, for the kind that runs wireguard-go
+//	env:K=V             an addition to the environment
+//	arg:FLAG            an addition to the command line
 //
-// Settings that it does not give are those of base.
-func ParseSpec(text string, base Options) (Spec, error) {
+// Settings that it does not give are those that programs has of the program.
+func ParseSpec(text string, programs Programs) (Spec, error) {
 	name, parts, ok := strings.Cut(text, "=")
 	if !ok || name == "" {
 		return Spec{}, fmt.Errorf("plane %q: want NAME=PART,…", text)
 	}
-	s := Spec{Name: name, Kind: WeftUDP, Options: Options{
-		Weft: base.Weft,
-		Env:  append([]string(nil), base.Env...),
-		Args: append([]string(nil), base.Args...),
-	}}
+	s := Spec{Name: name, Kind: WeftUDP}
+	var own Options
+	program := "" // whose path was given
 	for part := range strings.SplitSeq(parts, ",") {
 		key, value, _ := strings.Cut(part, ":")
 		_, isKind := kindOf(part)
 		switch {
 		case isKind:
 			s.Kind = part
-		case key == "weft" && value != "":
-			s.Options.Weft = value
+		case (key == Weft || key == WireGuardGo) && value != "":
+			program, own.Program = key, value
 		case key == "env" && strings.Contains(value, "="):
-			s.Options.Env = append(s.Options.Env, value)
+			own.Env = append(own.Env, value)
 		case key == "arg" && value != "":
-			s.Options.Args = append(s.Options.Args, value)
+			own.Args = append(own.Args, value)
 		default:
-			return Spec{}, fmt.Errorf("plane %q: part %q: want %s, weft:PATH, env:K=V or arg:FLAG",
+			return Spec{}, fmt.Errorf("plane %q: part %q: want %s, weft:PATH, wireguard-go:PATH, env:K=V or arg:FLAG",
 				text, part, strings.Join(kindNames(), ", "))
 		}
 	}
+	k, _ := kindOf(s.Kind)
+	if program != "" && program != k.program {
+		return Spec{}, fmt.Errorf("plane %q: part %s:%s: %s does not run %s", text, program, own.Program, s.Kind, program)
+	}
+	s.Options = programs[k.program].with(own)
 	return s, nil
 }
 

@@ -8,7 +8,10 @@ import (
 )
 
 func TestParseSpec(t *testing.T) {
-	base := Options{Weft: "bin/weft", Env: []string{"A=1"}, Args: []string{"--v=1"}}
+	programs := Programs{
+		Weft:        {"bin/weft", []string{"A=1"}, []string{"--v=1"}},
+		WireGuardGo: {Program: "bin/wireguard-go"},
+	}
 	tests := []struct {
 		text string
 		want Spec
@@ -17,19 +20,25 @@ func TestParseSpec(t *testing.T) {
 		{"p=weft-plain,env:B=2,env:C=", Spec{"p", WeftPlain, Options{"bin/weft", []string{"A=1", "B=2", "C="}, []string{"--v=1"}}}},
 		{"x=arg:--source-check=off", Spec{"x", WeftUDP, Options{"bin/weft", []string{"A=1"}, []string{"--v=1", "--source-check=off"}}}},
 		{"m=weft-to-kernel,weft:/x", Spec{"m", WeftToKernel, Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
-		{"r=routes", Spec{"r", Routes, Options{"bin/weft", []string{"A=1"}, []string{"--v=1"}}}},
+		{"w=weft:/x,weft-wireguard", Spec{"w", WeftWireGuard, Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
+		{"s=wireguard-go", Spec{"s", StockWireGuard, Options{Program: "bin/wireguard-go"}}},
+		{"s=wireguard-go,wireguard-go:/x,env:GOGC=50", Spec{"s", StockWireGuard, Options{Program: "/x", Env: []string{"GOGC=50"}}}},
+		{"r=routes", Spec{"r", Routes, Options{}}},
 	}
 	for _, tt := range tests {
-		got, err := ParseSpec(tt.text, base)
+		got, err := ParseSpec(tt.text, programs)
 		if err != nil || !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: got %+v, %v, want %+v", tt.text, got, err, tt.want)
 		}
 	}
-	if len(base.Env) != 1 || len(base.Args) != 1 {
-		t.Errorf("the base was changed: %+v", base)
+	if o := programs[Weft]; len(o.Env) != 1 || len(o.Args) != 1 {
+		t.Errorf("the settings of weft were changed: %+v", o)
 	}
-	for _, bad := range []string{"", "old", "=weft-udp", "a=", "a=wireguard", "a=weft:", "a=env:B", "a=arg:"} {
-		if got, err := ParseSpec(bad, base); err == nil {
+	for _, bad := range []string{
+		"", "old", "=weft-udp", "a=", "a=wireguard", "a=weft:", "a=env:B", "a=arg:",
+		"a=wireguard-go,weft:/x", "a=wireguard-go:/x", "a=routes,weft:/x",
+	} {
+		if got, err := ParseSpec(bad, programs); err == nil {
 			t.Errorf("%q: got %+v, want an error", bad, got)
 		} else if !strings.Contains(err.Error(), bad) {
 			t.Errorf("%q: the error does not name it: %v", bad, err)
@@ -38,7 +47,7 @@ func TestParseSpec(t *testing.T) {
 }
 
 func TestDefaultNamesEveryKind(t *testing.T) {
-	specs := Default(Options{})
+	specs := Default(Programs{Weft: {Program: Weft}, WireGuardGo: {Program: WireGuardGo}})
 	if len(specs) != len(kinds) {
 		t.Errorf("%d planes by default, %d kinds", len(specs), len(kinds))
 	}
@@ -46,8 +55,15 @@ func TestDefaultNamesEveryKind(t *testing.T) {
 		if s.New() == nil {
 			t.Errorf("no plane %s", s.Kind)
 		}
-		if got, want := s.NeedsWeft(), strings.Contains(s.Kind, "weft"); got != want {
-			t.Errorf("%s: NeedsWeft %v, want %v", s.Kind, got, want)
+		want := ""
+		switch {
+		case strings.Contains(s.Kind, "weft"):
+			want = Weft
+		case s.Kind == StockWireGuard:
+			want = WireGuardGo
+		}
+		if got := s.Options.Program; got != want {
+			t.Errorf("%s runs %q, want %q", s.Kind, got, want)
 		}
 	}
 }

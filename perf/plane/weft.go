@@ -15,8 +15,9 @@ import (
 // weft runs `weft up` in both hosts, with leases in a folder that both see.
 type weft struct {
 	options Options
-	backend string // Type of the net-conf.json
-	tunMode string // value of --tun-mode
+	backend string                   // Type of the net-conf.json
+	tunMode string                   // value of --tun-mode
+	env     func(*lab.Host) []string // of weft in a host, K=V; nil for nothing but options.Env
 	nodes   []*Node
 	mtu     int
 }
@@ -35,7 +36,11 @@ func (w *weft) Setup(ctx context.Context, l *lab.Lab) error {
 		return err
 	}
 	for i, h := range l.Hosts {
-		n, err := StartNode(h, leases, w.options, "--node-name="+nodeName(i), "--tun-mode="+w.tunMode)
+		var env []string
+		if w.env != nil {
+			env = w.env(h)
+		}
+		n, err := StartNode(h, leases, w.options, env, "--node-name="+nodeName(i), "--tun-mode="+w.tunMode)
 		if err != nil {
 			return err
 		}

@@ -5,20 +5,23 @@ import (
 	"strings"
 )
 
-// A Figure is a goal that the project has set itself: a ratio of two planes.
+// A Figure is a goal that the project has set itself: a ratio of two planes, or
+// a value of one.
 type Figure struct {
 	Title  string
 	Load   string
 	Key    string
 	Plane  string
-	By     string
+	By     string // what Plane's value is divided by; "" for the value itself
 	Wire   string
 	Goal   float64
-	AtMost bool // the ratio should be at most Goal, not at least
+	AtMost bool // what is measured should be at most Goal, not at least
 }
 
-// Figures are the goals of the data planes of UDP and VXLAN. The load's sender
-// is on the host that a plane of two kinds of hosts names first.
+// Figures are the goals of the data planes of UDP, VXLAN and WireGuard. The
+// load's sender is on the host that a plane of two kinds of hosts names first.
+// WireGuard's memory is that of the load which is measured first of all, when
+// no other has left anything in the heap.
 var Figures = []Figure{
 	{"TCP 1 stream, weft-udp ÷ kernel-vxlan", TCP1, Gbps, "weft-udp", "kernel-vxlan", "gso", 0.75, false},
 	{"TCP 1 stream, weft-udp ÷ kernel-vxlan", TCP1, Gbps, "weft-udp", "kernel-vxlan", "wire", 0.85, false},
@@ -36,6 +39,14 @@ var Figures = []Figure{
 	{"TCP 1 stream, weft-to-kernel ÷ kernel-vxlan", TCP1, Gbps, "weft-to-kernel", "kernel-vxlan", "wire", 0.5, false},
 	{"TCP 1 stream, kernel-to-weft ÷ kernel-vxlan", TCP1, Gbps, "kernel-to-weft", "kernel-vxlan", "gso", 0.5, false},
 	{"TCP 1 stream, kernel-to-weft ÷ kernel-vxlan", TCP1, Gbps, "kernel-to-weft", "kernel-vxlan", "wire", 0.5, false},
+	{"TCP 1 stream, weft-wireguard ÷ wireguard-go", TCP1, Gbps, "weft-wireguard", "wireguard-go", "gso", 1.3, false},
+	{"TCP 1 stream, weft-wireguard ÷ wireguard-go", TCP1, Gbps, "weft-wireguard", "wireguard-go", "wire", 1.5, false},
+	{"UDP 64 B packets/s, weft-wireguard ÷ wireguard-go", UDP64, Kpps, "weft-wireguard", "wireguard-go", "gso", 1.3, false},
+	{"UDP 64 B packets/s, weft-wireguard ÷ wireguard-go", UDP64, Kpps, "weft-wireguard", "wireguard-go", "wire", 1.3, false},
+	{"p50 beside a TCP stream, weft-wireguard ÷ wireguard-go", RRLoaded, P50, "weft-wireguard", "wireguard-go", "gso", 0.5, true},
+	{"p50 beside a TCP stream, weft-wireguard ÷ wireguard-go", RRLoaded, P50, "weft-wireguard", "wireguard-go", "wire", 0.5, true},
+	{"peak memory under TCP 1 stream, weft-wireguard", TCP1, PlanePeak, "weft-wireguard", "", "gso", 64, true},
+	{"peak memory under TCP 1 stream, weft-wireguard", TCP1, PlanePeak, "weft-wireguard", "", "wire", 64, true},
 }
 
 // MemoryGoal is the resident memory in bytes of one weft with MemoryLeases
@@ -53,12 +64,29 @@ func verdict(value, goal float64, atMost bool) string {
 	return "**not reached**"
 }
 
+// measured is what the run has of the figure, and with how many digits after
+// the point it is shown.
+func (f Figure) measured(r *Result) (s Summary, digits int) {
+	if f.By == "" {
+		return r.Summary(f.Wire, f.Plane, f.Load, f.Key), 1
+	}
+	return r.Ratio(f.Wire, f.Plane, f.By, f.Load, f.Key), 2
+}
+
+// unit is written after the goal; a ratio has none.
+func (f Figure) unit() string {
+	if f.By == "" && f.Key == PlanePeak {
+		return " MiB"
+	}
+	return ""
+}
+
 // writeFigures writes the table of goals.
 func writeFigures(b *strings.Builder, r *Result) {
 	b.WriteString("\n## Figures\n\n")
 	head(b, "what", "wire", "goal", "measured", "verdict")
 	for _, f := range Figures {
-		s := r.Ratio(f.Wire, f.Plane, f.By, f.Load, f.Key)
+		s, digits := f.measured(r)
 		sign, result := "≥", "not measured"
 		if f.AtMost {
 			sign = "≤"
@@ -66,7 +94,7 @@ func writeFigures(b *strings.Builder, r *Result) {
 		if s.N > 0 {
 			result = verdict(s.Median, f.Goal, f.AtMost)
 		}
-		row(b, f.Title, f.Wire, fmt.Sprintf("%s %g", sign, f.Goal), s.text(2), result)
+		row(b, f.Title, f.Wire, fmt.Sprintf("%s %g%s", sign, f.Goal, f.unit()), s.text(digits), result)
 	}
 	measured, result := "–", "not measured"
 	if m := r.Memory; m != nil {

@@ -34,9 +34,18 @@ func Markdown(r *Result) string {
 func writeLimits(b *strings.Builder, r *Result) {
 	for _, p := range r.Planes {
 		if len(p.Loads) > 0 {
-			fmt.Fprintf(b, "On %s only %s were measured, to keep the run short.\n", p.Name, strings.Join(p.Loads, " and "))
+			fmt.Fprintf(b, "On %s only %s were measured, to keep the run short.\n", p.Name, enumerate(p.Loads))
 		}
 	}
+}
+
+// enumerate writes a list as a sentence has it.
+func enumerate(words []string) string {
+	last := len(words) - 1
+	if last == 0 {
+		return words[0]
+	}
+	return strings.Join(words[:last], ", ") + " and " + words[last]
 }
 
 // row writes one line of a table.
@@ -157,17 +166,25 @@ func writeEnvironment(b *strings.Builder, r *Result) {
 	row(b, "memory", fmt.Sprintf("%.1f GiB", float64(e.MemoryBytes)/(1<<30)))
 	row(b, "Go", e.GoVersion)
 	for _, p := range r.Planes {
-		text := fmt.Sprintf("MTU %d", p.MTU)
-		if p.Weft != "" {
-			text += ", " + strings.Join(append(append([]string{p.Weft}, p.Env...), p.Args...), " ")
-		}
-		row(b, "plane "+p.Name, text)
+		row(b, "plane "+p.Name, p.text())
 	}
 	for _, name := range slices.Sorted(maps.Keys(e.Mitigations)) {
 		if state := e.Mitigations[name]; state != "Not affected" {
 			row(b, name, state)
 		}
 	}
+}
+
+// text tells the plane's MTU and, if it runs a program, which one and how.
+func (p Plane) text() string {
+	text := fmt.Sprintf("MTU %d", p.MTU)
+	if p.Program != "" {
+		text += ", " + strings.Join(slices.Concat([]string{p.Program}, p.Env, p.Args), " ")
+	}
+	if p.Module != "" {
+		text += ", " + p.Module
+	}
+	return text
 }
 
 func orUnknown(s string) string {

@@ -23,7 +23,7 @@ const (
 	PlaneCores   = "plane_cores"      // the plane's processes, mean number of cores
 	PlaneUser    = "plane_user_pct"   // user part of the plane's processor time, %
 	PlaneRSS     = "plane_rss_mib"    // largest of the plane's processes, MiB
-	PlanePeak    = "plane_peak_mib"   // the same, VmHWM
+	PlanePeak    = "plane_peak_mib"   // the same, VmHWM since the load began
 	DeviceDrops  = "device_tx_drops"  // dropped at the plane's device, both hosts
 	HostUDPDrops = "host_rcvbuf_errs" // UDP receive buffer overflows, both hosts
 	PodUDPDrops  = "pod_rcvbuf_errs"  // the same in the pods: the load's own limit
@@ -77,7 +77,7 @@ var Tables = []Table{
 	{TCP1NoDelay, "TCP, 1 stream with TCP_NODELAY", throughput},
 	{TCP4, "TCP, 4 streams", throughput},
 	{RR, "Request and response of 1 byte over TCP, idle", append(latency[:2:2], Column{PerSecond, "per second", 0, false})},
-	{RRLoaded, "The same while one TCP stream runs", append(latency[:2:2], Column{Gbps, "stream, Gbit/s", 2, false})},
+	{RRLoaded, "Request and response of 1 byte every millisecond while one TCP stream runs", append(latency[:2:2], Column{Gbps, "stream, Gbit/s", 2, false})},
 	{PingPong, "UDP ping-pong of 64 bytes", append(latency[:2:2], Column{Lost, "lost", 0, false})},
 	{UDP64, "UDP, payload of 64 bytes", packets},
 	{UDP1400, "UDP, payload of 1,400 bytes", append([]Column{{Gbps, "Gbit/s", 2, true}}, packets...)},

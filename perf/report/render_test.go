@@ -19,7 +19,7 @@ func sample() *Result {
 			MemoryBytes: 1 << 30, GoVersion: "go1.26", Mitigations: map[string]string{"mds": "Not affected", "retbleed": "Vulnerable"},
 		},
 		Settings: Settings{Rounds: 2, Seconds: 3, WarmupSeconds: 0.5, Base: "kernel-vxlan"},
-		Planes:   []Plane{{Name: "kernel-vxlan", MTU: 1450}, {Name: "weft-udp", Weft: "bin/weft", Env: []string{"A=1"}, MTU: 1472}},
+		Planes:   []Plane{{Name: "kernel-vxlan", MTU: 1450}, {Name: "weft-udp", Program: "bin/weft", Env: []string{"A=1"}, MTU: 1472}},
 		Memory:   &Memory{Leases: 1000, RSSBytes: 41 << 20, Peak: 42 << 20},
 		Skipped:  map[string]string{"weft-plain": "no such file"},
 		Failures: []string{"tcp4 on weft-udp over gso: nothing arrived\nmore"},
@@ -105,6 +105,42 @@ func TestLimitedPlane(t *testing.T) {
 			t.Errorf("%s: is the plane drawn? want %v:\n%s", file, want, files[file])
 		}
 		checkCanvas(t, files[file])
+	}
+}
+
+// TestWireGuardFigures checks the two sorts of figures that WireGuard has: a
+// value of its own, and ratios to a plane that is not the base.
+func TestWireGuardFigures(t *testing.T) {
+	r := sample()
+	loads := []string{TCP1, RR, RRLoaded, UDP64}
+	r.Planes = append(r.Planes,
+		Plane{Name: "wireguard-go", MTU: 1420, Loads: loads, Program: "bin/wireguard-go", Module: "example.com/wireguard@v1.2.3"},
+		Plane{Name: "weft-wireguard", MTU: 1420, Loads: loads})
+	for plane, values := range map[string]map[string]float64{
+		"wireguard-go":   {Gbps: 2, P50: 4000, Kpps: 80, PlanePeak: 110},
+		"weft-wireguard": {Gbps: 3, P50: 2100, Kpps: 100, PlanePeak: 63.96},
+	} {
+		for _, load := range loads {
+			r.Cells = append(r.Cells, Cell{Round: 1, Wire: "gso", Plane: plane, Load: load, Values: values})
+		}
+	}
+	text := Markdown(r)
+	for _, want := range []string{
+		"| plane wireguard-go | MTU 1420, bin/wireguard-go, example.com/wireguard@v1.2.3 |\n",
+		"On weft-wireguard only tcp1, rr, rr-loaded and udp64 were measured",
+		"| TCP 1 stream, weft-wireguard ÷ wireguard-go | gso | ≥ 1.3 | 1.50 | reached |\n",
+		"| TCP 1 stream, weft-wireguard ÷ wireguard-go | wire | ≥ 1.5 | – | not measured |\n",
+		"| UDP 64 B packets/s, weft-wireguard ÷ wireguard-go | gso | ≥ 1.3 | 1.25 | **not reached** |\n",
+		"| p50 beside a TCP stream, weft-wireguard ÷ wireguard-go | gso | ≤ 0.5 | 0.53 | **not reached** |\n",
+		"| peak memory under TCP 1 stream, weft-wireguard | gso | ≤ 64 MiB | 64.0 | reached |\n",
+		"| peak memory under TCP 1 stream, weft-wireguard | wire | ≤ 64 MiB | – | not measured |\n",
+	} {
+		if !strings.Contains(text, want) {
+			t.Errorf("missing: %s", want)
+		}
+	}
+	if t.Failed() {
+		t.Log(text)
 	}
 }
 
@@ -222,7 +258,7 @@ func TestFiguresNameWhatIsMeasured(t *testing.T) {
 	type place struct{ title, wire string }
 	seen := make(map[place]bool)
 	for _, f := range Figures {
-		if f.Load == TCP1 && f.Title != "TCP 1 stream, "+f.Plane+" ÷ "+f.By {
+		if f.By != "" && f.Load == TCP1 && f.Title != "TCP 1 stream, "+f.Plane+" ÷ "+f.By {
 			t.Errorf("figure %q divides %s by %s", f.Title, f.Plane, f.By)
 		}
 		if seen[place{f.Title, f.Wire}] {

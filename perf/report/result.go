@@ -39,12 +39,13 @@ type Settings struct {
 
 // A Plane is one data plane of a run.
 type Plane struct {
-	Name string
-	Kind string
-	Weft string   `json:",omitempty"` // path of its binary
-	Env  []string `json:",omitempty"`
-	Args []string `json:",omitempty"`
-	MTU  int      // inner, bytes
+	Name    string
+	Kind    string
+	Program string   `json:",omitempty"` // path of its binary
+	Module  string   `json:",omitempty"` // with its version, that the binary was built from
+	Env     []string `json:",omitempty"`
+	Args    []string `json:",omitempty"`
+	MTU     int      // inner, bytes
 	// Loads are the only loads that were made on it; none: all of the run's.
 	Loads []string `json:",omitempty"`
 }

@@ -33,8 +33,10 @@ const (
 )
 
 // colours are one per series, told apart by most colour-blind eyes (Okabe and
-// Ito's palette), and used again when they run out.
-var colours = []string{"#999999", "#0072b2", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442"}
+// Ito's palette, and a wine red of Tol's), and used again when they run out.
+var colours = []string{
+	"#999999", "#0072b2", "#e69f00", "#56b4e9", "#009e73", "#d55e00", "#cc79a7", "#f0e442", "#882255",
+}
 
 // svg draws the plot.
 func (p *plot) svg() string {
