@@ -48,6 +48,7 @@ const (
 	WGForged                       // down: its authentication failed
 	WGHandshake                    // down: a handshake message that is not for our key, of an unknown key, or with another PSK
 	WGMessage                      // down: not a WireGuard message
+	QueueDelay                     // down: it and all before it had waited too long in the port's buffer (RFC 8289)
 	NumDrops                       // how many there are; not a reason
 )
 
@@ -92,6 +93,7 @@ var dropNames = [NumDrops]string{
 	WGForged:           "wg_not_authentic",
 	WGHandshake:        "wg_handshake_refused",
 	WGMessage:          "wg_not_a_message",
+	QueueDelay:         "queue_delay",
 }
 
 // String returns the snake_case name of the reason.

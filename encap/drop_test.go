@@ -48,6 +48,7 @@ var goldenDrops = []string{
 	37: "wg_not_authentic",
 	38: "wg_handshake_refused",
 	39: "wg_not_a_message",
+	40: "queue_delay",
 }
 
 func TestDropNumbersAndNamesAreStable(t *testing.T) {

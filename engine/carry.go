@@ -17,8 +17,9 @@ type dataPlane interface {
 	lose()                           // closes the ends
 
 	// setPeers makes the leases the peers, and returns those that cannot be;
-	// reached returns those of them that packets can be sent to.
-	setPeers(ctx context.Context, leases []lease.Lease) []lease.Refusal
+	// refused are those that were not believed before. reached returns those
+	// of the peers that packets can be sent to.
+	setPeers(ctx context.Context, leases []lease.Lease, refused []lease.Refusal) []lease.Refusal
 	reached(leases []lease.Lease) []lease.Lease
 
 	relearn(ctx context.Context) error // looks at limited paths again

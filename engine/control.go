@@ -63,7 +63,7 @@ func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p
 			continue
 		}
 		usable, refused := lease.Usable(cfg, own, &set)
-		refused = append(refused, p.setPeers(ctx, usable)...)
+		refused = append(refused, p.setPeers(ctx, usable, refused)...)
 		known.usable(p.reached(usable))
 		known.refused(refused)
 		if update.Full && listed != nil {

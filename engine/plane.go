@@ -61,7 +61,7 @@ func tunnelAddr(subnet netip.Prefix) netip.Addr {
 
 // setPeers makes the leases the peers of the data plane and returns those that
 // cannot be. Kernel routes to peers follow.
-func (p *plane) setPeers(ctx context.Context, leases []lease.Lease) []lease.Refusal {
+func (p *plane) setPeers(ctx context.Context, leases []lease.Lease, _ []lease.Refusal) []lease.Refusal {
 	p.mu.Lock()
 	p.leases, p.listed = leases, true
 	if p.ends != nil {

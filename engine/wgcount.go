@@ -37,7 +37,7 @@ func (p *wgPlane) refused(l *wg.Lane, err error, n int) {
 var lossReasons = [wg.NumLosses]encap.Drop{
 	wg.NotMessage: encap.WGMessage, wg.BadHandshake: encap.WGHandshake, wg.UnknownSession: encap.WGUnknownSession,
 	wg.Replayed: encap.WGReplay, wg.Forged: encap.WGForged, wg.BadSource: encap.InnerSrcNotLeased,
-	wg.NotIP: encap.NotIP, wg.NoSession: encap.WGNoSession,
+	wg.NotIP: encap.NotIP, wg.Overdue: encap.QueueDelay, wg.NoSession: encap.WGNoSession,
 }
 
 // sample adds to the counters what was lost in and around the tunnels since the

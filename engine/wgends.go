@@ -91,7 +91,7 @@ func (l *wgEnds) endpoint(key wg.PublicKey) (netip.AddrPort, bool) {
 
 // openPort opens a port of a tunnel.
 func (p *wgPlane) openPort(local netip.AddrPort, stop *tunnel.Stopper) (*tunnel.Port, error) {
-	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stop: stop, Demoted: p.demote})
+	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stamp: true, Stop: stop, Demoted: p.demote})
 }
 
 // demote says once that the kernel took back a capability.

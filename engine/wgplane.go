@@ -26,11 +26,12 @@ type wgPlane struct {
 	up     counters
 	down   counters
 
-	mu     sync.Mutex // guards what follows
-	links  []*wgEnds
-	leases []lease.Lease // the peers'
-	listed bool          // leases were listed once
-	lanes  atomic.Pointer[map[*wg.Lane]*wgPeer]
+	mu      sync.Mutex // guards what follows
+	links   []*wgEnds
+	leases  []lease.Lease // the peers'
+	inClear []lease.Lease // of nodes that do not encrypt, which we keep away from
+	listed  bool          // leases were listed once
+	lanes   atomic.Pointer[map[*wg.Lane]*wgPeer]
 
 	demoted  demotions
 	tookOver bool         // what another backend left was looked for
@@ -49,10 +50,10 @@ func newWGPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, rout
 
 // setPeers makes the leases the peers of the interfaces and returns those that
 // cannot be.
-func (p *wgPlane) setPeers(_ context.Context, leases []lease.Lease) []lease.Refusal {
+func (p *wgPlane) setPeers(_ context.Context, leases []lease.Lease, refused []lease.Refusal) []lease.Refusal {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.leases, p.listed = leases, true
+	p.leases, p.inClear, p.listed = leases, inClear(refused), true
 	return p.rebuild()
 }
 
@@ -84,6 +85,16 @@ func (p *wgPlane) rebuild() (refused []lease.Refusal) {
 	return refused
 }
 
+// inClear returns the leases among refusals whose nodes do not encrypt.
+func inClear(refused []lease.Refusal) (ls []lease.Lease) {
+	for _, r := range refused {
+		if !r.Lease.Attrs.Sealed() {
+			ls = append(ls, r.Lease)
+		}
+	}
+	return ls
+}
+
 // rebuildLink makes the table of one interface. A lease that asks for another
 // backend stands in it too, so that what is for its subnet is told from what
 // is for nobody.
@@ -92,6 +103,9 @@ func (p *wgPlane) rebuildLink(l *wgEnds, lanes map[*wg.Lane]*wgPeer) (refused []
 	var was map[wg.PublicKey]*wgPeer
 	if old := l.table.Load(); old != nil {
 		was = old.peers
+	}
+	for _, of := range p.inClear {
+		t.hold(&wgPeer{lease: of})
 	}
 	var want []wg.Peer
 	for _, of := range p.leases {

@@ -2,14 +2,19 @@ package engine
 
 import (
 	"weft/encap"
+	"weft/tunnel/wg"
 )
 
 // noRoute deals with a packet for which there is no way: to is nil, or a peer
 // whose lease asks for another backend. See up.noRoute.
 func (n *wgNear) noRoute(to *wgPeer, p []byte, h *encap.Header, o *encap.Offload) {
 	reason := unrouted(p, h, n.t.owns)
-	if to != nil {
+	switch {
+	case reason != encap.NoRoute: // whatever a lease may claim
+	case to != nil && to.key == (wg.PublicKey{}):
 		reason = encap.NotWireGuard
+	case to != nil: // the tunnel is not open
+		reason = encap.WGNoSession
 	}
 	n.up.drop(reason, packetsIn(p, h, o))
 	if n.t.known && reason != encap.Multicast && reason != encap.LinkLocal {

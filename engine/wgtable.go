@@ -26,6 +26,16 @@ type wgTable struct {
 	own    [2]netip.Prefix // our own subnets, IPv4 and IPv6
 }
 
+// hold puts a peer without a lane into the routes, so that what is for its
+// subnets is known.
+func (t *wgTable) hold(p *wgPeer) {
+	for _, subnet := range [...]netip.Prefix{p.lease.Subnet, p.lease.Subnet6} {
+		if subnet.IsValid() {
+			t.routes.Insert(subnet.Masked(), p)
+		}
+	}
+}
+
 // lookup returns the peer that owns the inner address a, or nil.
 func (t *wgTable) lookup(a netip.Addr) *wgPeer {
 	p, _ := t.routes.Lookup(a)

@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -64,11 +65,11 @@ func (c sendControl) attach(h *unix.Msghdr, m *Message, ecn bool) {
 	h.SetControllen(end - begin)
 }
 
-// readControl finds what the kernel says beside a received message: the
-// datagram size of a run (UDP_GRO; 0 for a single datagram), and the congestion
-// bits of its outer header, which IPv4 gives as a byte (IP_TOS) and IPv6 as an
-// int (IPV6_TCLASS).
-func readControl(ctl []byte) (size int, ecn uint8) {
+// readControl puts into m what the kernel says beside the message: the datagram
+// size of a run (UDP_GRO), the congestion bits of its outer header, which IPv4
+// gives as a byte (IP_TOS) and IPv6 as an int (IPV6_TCLASS), and when it came
+// (SO_TIMESTAMPNS).
+func readControl(ctl []byte, m *Received) {
 	for len(ctl) >= unix.CmsgLen(0) {
 		c := (*unix.Cmsghdr)(unsafe.Pointer(&ctl[0]))
 		if n := uint64(c.Len); n < unix.SizeofCmsghdr || n > uint64(len(ctl)) {
@@ -77,13 +78,16 @@ func readControl(ctl []byte) (size int, ecn uint8) {
 		data := ctl[unix.CmsgLen(0):c.Len]
 		switch {
 		case c.Level == unix.IPPROTO_UDP && c.Type == unix.UDP_GRO && len(data) >= 4:
-			size = int(*(*int32)(unsafe.Pointer(&data[0])))
+			if size := int(*(*int32)(unsafe.Pointer(&data[0]))); size > 0 {
+				m.Size = size
+			}
 		case c.Level == unix.IPPROTO_IP && c.Type == unix.IP_TOS && len(data) >= 1:
-			ecn = data[0] & ecnMask
+			m.ECN = data[0] & ecnMask
 		case c.Level == unix.IPPROTO_IPV6 && c.Type == unix.IPV6_TCLASS && len(data) >= 4:
-			ecn = uint8(*(*int32)(unsafe.Pointer(&data[0]))) & ecnMask
+			m.ECN = uint8(*(*int32)(unsafe.Pointer(&data[0]))) & ecnMask
+		case c.Level == unix.SOL_SOCKET && c.Type == unix.SO_TIMESTAMPNS && len(data) >= int(unsafe.Sizeof(unix.Timespec{})):
+			m.At = time.Unix((*unix.Timespec)(unsafe.Pointer(&data[0])).Unix())
 		}
 		ctl = ctl[min(unix.CmsgSpace(len(data)), len(ctl)):]
 	}
-	return size, ecn
 }

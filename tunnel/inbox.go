@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"os"
 	"runtime"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -16,6 +17,7 @@ type Received struct {
 	Size      int            // bytes of each datagram in Data; the last may be shorter
 	From      netip.AddrPort // who sent it
 	ECN       uint8          // congestion bits of the outer header (RFC 3168), if PortOptions.ECN asks for them; else 0
+	At        time.Time      // when it came, if PortOptions.Stamp asks for it and the kernel tells; else zero
 	Truncated bool           // it was longer than any UDP datagram should be
 }
 
@@ -28,7 +30,7 @@ const (
 	// buffers, which is all that small datagrams touch, out of each other's
 	// cache sets.
 	inboxStride = inboxBytes + 4096 + 64
-	controlLen  = 64
+	controlLen  = 96
 )
 
 // An Inbox receives what a port has to give in one go.
@@ -137,10 +139,7 @@ func (b *Inbox) collect(n int) {
 			From:      parseAddr(&b.names[i]),
 			Truncated: h.hdr.Flags&unix.MSG_TRUNC != 0,
 		}
-		run, ecn := readControl(b.ctls[i][:min(int(h.hdr.Controllen), controlLen)])
-		if m.ECN = ecn; run > 0 {
-			m.Size = run
-		}
+		readControl(b.ctls[i][:min(int(h.hdr.Controllen), controlLen)], &m)
 		b.Messages = append(b.Messages, m)
 	}
 }

@@ -52,9 +52,26 @@ func TestReadControl(t *testing.T) {
 		"of absurd length":           {slices.Concat(huge, gro), 0, 0},
 		"a run before absurd length": {slices.Concat(gro, huge), 1400, 0},
 	} {
-		if size, ecn := readControl(tc.ctl); size != tc.size || ecn != tc.ecn {
-			t.Errorf("%s: %d and %d, want %d and %d", name, size, ecn, tc.size, tc.ecn)
+		var m Received
+		if readControl(tc.ctl, &m); m.Size != tc.size || m.ECN != tc.ecn || !m.At.IsZero() {
+			t.Errorf("%s: %d and %d, want %d and %d", name, m.Size, m.ECN, tc.size, tc.ecn)
 		}
+	}
+}
+
+// TestReadStamp: the time of arrival stands among the others, and one that was
+// cut short is none.
+func TestReadStamp(t *testing.T) {
+	stamp := unix.NsecToTimespec(1_700_000_000_123_456_789)
+	raw := unsafe.Slice((*byte)(unsafe.Pointer(&stamp)), unsafe.Sizeof(stamp))
+	var m Received
+	readControl(slices.Concat(cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, raw), cmsg(unix.IPPROTO_UDP, unix.UDP_GRO, int32le(1400))), &m)
+	if m.At.UnixNano() != 1_700_000_000_123_456_789 || m.Size != 1400 {
+		t.Errorf("%v and %d", m.At, m.Size)
+	}
+	m = Received{}
+	if readControl(cmsg(unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, raw[:len(raw)-1]), &m); !m.At.IsZero() {
+		t.Errorf("%v from too few bytes", m.At)
 	}
 }
 
@@ -73,12 +90,14 @@ func FuzzReadControl(f *testing.F) {
 		// An own allocation ends where ctl ends, at any alignment.
 		room := make([]byte, int(shift%8)+n)
 		copy(room[shift%8:], ctl)
-		size, ecn := readControl(room[shift%8:])
-		if s, e := readControl(append(make([]byte, 0, n+controlLen), ctl...)); size != s || ecn != e {
-			t.Fatalf("%d and %d when shifted by %d, %d and %d otherwise", size, ecn, shift%8, s, e)
+		var a, b Received
+		readControl(room[shift%8:], &a)
+		readControl(append(make([]byte, 0, n+controlLen), ctl...), &b)
+		if a.Size != b.Size || a.ECN != b.ECN || !a.At.Equal(b.At) {
+			t.Fatalf("%+v when shifted by %d, %+v otherwise", a, shift%8, b)
 		}
-		if ecn > ecnMask {
-			t.Fatalf("congestion bits %d", ecn)
+		if a.ECN > ecnMask {
+			t.Fatalf("congestion bits %d", a.ECN)
 		}
 	})
 }

@@ -36,6 +36,7 @@ type PortOptions struct {
 	ECN     bool           // tell the congestion bits of what arrives, see Received.ECN; needs the feature ECN
 	Stop    *Stopper
 	Pace    Pace                 // of the loop that receives
+	Stamp   bool                 // tell when each message came, see Received.At
 	Buffer  int                  // bytes of socket buffer in each direction; 0: 4 MiB
 	Demoted func(Feature, error) // as in TUNOptions
 }

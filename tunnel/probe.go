@@ -29,6 +29,9 @@ func (p *Port) probe(o PortOptions) {
 	if allow.Has(Mmsg) && haveMmsg(p.fd) {
 		f |= Mmsg
 	}
+	if o.Stamp { // a kernel that cannot tell leaves Received.At zero
+		_ = unix.SetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1)
+	}
 	if allow.Has(ECN) && (!o.ECN || askECN(p.fd, o.Local.Addr())) {
 		f |= ECN
 	}

@@ -27,6 +27,7 @@ type bind struct {
 	mu   sync.RWMutex // held while sending
 	now  *opening     // nil: closed
 	mark uint32
+	lost uint64 // datagrams that ports had no room for which are closed
 }
 
 var _ conn.Bind = (*bind)(nil)
@@ -100,19 +101,25 @@ func (b *bind) Open(port uint16) (fns []conn.ReceiveFunc, actual uint16, err err
 
 // Close ends all sending and receiving.
 func (b *bind) Close() error {
-	b.mu.RLock()
-	if b.now != nil {
-		b.now.stop.Stop() // whoever waits to send lets go of mu
-	}
-	b.mu.RUnlock()
+	b.interrupt()
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	o := b.now
 	if b.now = nil; o == nil {
 		return nil
 	}
-	b.t.account(o)
+	b.lost += o.drops()
 	return o.leave()
+}
+
+// interrupt ends all waiting to send or receive. The device cannot close the
+// bind while somebody waits to send: both need its lock.
+func (b *bind) interrupt() {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.now != nil {
+		b.now.stop.Stop()
+	}
 }
 
 // SetMark sets the mark of outgoing packets (SO_MARK).

@@ -65,7 +65,7 @@ func (n *nearEnd) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 		o := &n.out[i]
 		sizes[i] = o.Size
 		tn := note{lane: o.Lane.id, ecn: o.ECN}
-		tn.put(bufs[i], n.t.noteAt, offset+o.Size+tagBytes)
+		tn.put(bufs[i], n.t.noteAt, offset+padded(o.Size, n.t.opt.MTU)+tagBytes)
 		if o.Lane.open.Load() {
 			inside++
 		}
@@ -78,6 +78,15 @@ func (n *nearEnd) Read(bufs [][]byte, sizes []int, offset int) (int, error) {
 		n.t.fail(err)
 	}
 	return count, err
+}
+
+// padded is how long the device makes a packet before it seals it, in bytes.
+func padded(size, mtu int) int {
+	last := size
+	if last > mtu {
+		last %= mtu
+	}
+	return size - last + min((last+15)&^15, mtu)
 }
 
 // Write takes what the device has authenticated, all of one peer and in the
@@ -94,13 +103,16 @@ func (n *nearEnd) Write(bufs [][]byte, offset int) (int, error) {
 			id, s = i, n.t.sessions.find(i)
 		}
 		tn := noteOf(b, n.t.noteAt, len(b)+tagBytes)
-		*marks = append(*marks, tn.ecn)
-		if s == nil {
-			continue // its index was forgotten a moment ago
+		if s != nil { // its index may have been forgotten a moment ago
+			s.mark(binary.LittleEndian.Uint64(b[8:]))
+			l, d := s.came(tn.ord)
+			if d == 0 { // it may have been padded to more than we know of
+				tn = noteOf(b, n.t.noteAt, n.t.noteAt+1)
+				l, d = s.came(tn.ord)
+			}
+			lost, done = lost+l, done+d
 		}
-		s.mark(binary.LittleEndian.Uint64(b[8:]))
-		l, d := s.came(tn.ord)
-		lost, done = lost+l, done+d
+		*marks = append(*marks, tn.ecn)
 	}
 	if lost > 0 {
 		n.t.lost.vanished.Add(lost)

@@ -22,6 +22,9 @@ type PublicKey [32]byte
 // String returns k in base64, as wg(8) and leases write it.
 func (k PublicKey) String() string { return base64.StdEncoding.EncodeToString(k[:]) }
 
+// MarshalText returns k as String does; logs in JSON ask for it.
+func (k PublicKey) MarshalText() ([]byte, error) { return []byte(k.String()), nil }
+
 // A PrivateKey is a Curve25519 scalar. It prints as "(hidden)" in every
 // format; only a conversion to [32]byte shows it. That holds for fields that
 // are exported too: package fmt asks no method of the others.

@@ -11,6 +11,7 @@ import (
 type Lane struct {
 	id      uint32
 	inside  atomic.Int64 // packets read and not sent
+	stuck   atomic.Int64 // packets read before the latest stall and not sent
 	open    atomic.Bool  // what enters leaves soon: there is a session
 	moved   atomic.Bool  // packets left since the reader last waited in vain
 	strange string       // how the device's log calls the peer
@@ -99,17 +100,30 @@ func (l *Lane) left(n int) {
 	if !l.open.Load() {
 		l.open.Store(true)
 	}
-	if l.inside.Add(-int64(n)) < 0 {
-		l.inside.Store(0)
+	if m := int64(n) - takeFrom(&l.stuck, int64(n)); m > 0 { // what is stuck came first
+		takeFrom(&l.inside, m)
+	}
+}
+
+// takeFrom takes up to n from what v counts, and returns how many there were.
+func takeFrom(v *atomic.Int64, n int64) int64 {
+	for {
+		was := v.Load()
+		if k := min(n, was); k <= 0 || v.CompareAndSwap(was, was-k) {
+			return max(0, k)
+		}
 	}
 }
 
 // stalled is called when packets have not come out for too long: lanes that
-// have not moved are taken to have no session.
+// have not moved are taken to have no session. The device may have dropped what
+// they hold, so others are admitted in its place: without any packet there
+// would never be a session.
 func (ls *lanes) stalled() {
 	ls.all(func(l *Lane) {
 		if !l.moved.Swap(false) && l.inside.Load() > 0 {
 			l.open.Store(false)
+			l.stuck.Add(l.inside.Swap(0))
 		}
 	})
 }
@@ -118,7 +132,7 @@ func (ls *lanes) stalled() {
 // answer for a long time.
 func (l *Lane) flushed() int64 {
 	l.open.Store(false)
-	return max(0, l.inside.Swap(0))
+	return l.inside.Swap(0) + l.stuck.Swap(0)
 }
 
 // The states of a session, as the handshake messages tell them.

@@ -15,6 +15,7 @@ const (
 	Forged                     // in: it could not be authenticated
 	BadSource                  // in: the inner source is not the peer's
 	NotIP                      // in: authentic, but no IP packet
+	Overdue                    // in: it had waited too long, as all before it; see codel
 	NoSession                  // out: the peer did not answer for a long time
 	NumLosses                  // how many there are
 )

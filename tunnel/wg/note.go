@@ -41,6 +41,16 @@ func (n *note) put(b []byte, at, size int) {
 	b[12] = n.ecn
 }
 
+// mark marks congestion in place of a drop, if the packet's ends understand
+// that (RFC 3168), and tells whether they do.
+func (n *note) mark() bool {
+	if n.ecn == 0 {
+		return false
+	}
+	n.ecn = 3
+	return true
+}
+
 // noteOf reads the note behind b at the place at; size is how many bytes the
 // datagram has at least. Whether there ever was one is for the reader to tell:
 // numbers that make no sense come from elsewhere.

@@ -32,7 +32,7 @@ func (t *Tunnel) SetPeers(want []Peer) error {
 		keys[p.Key] = true
 	}
 	var errs []error
-	for _, key := range slices.Collect(maps.Keys(t.peers)) {
+	for _, key := range slices.Collect(maps.Keys(t.lane)) {
 		if !keys[key] {
 			errs = append(errs, t.remove(key))
 		}
@@ -45,27 +45,33 @@ func (t *Tunnel) SetPeers(want []Peer) error {
 
 // remove removes a peer. The caller holds mu.
 func (t *Tunnel) remove(key PublicKey) error {
+	err := t.tell(key, "remove=true\n")
 	l := t.lane[key]
 	t.lost.add(NoSession, uint64(l.flushed()))
 	t.lanes.remove(l)
 	delete(t.lane, key)
 	delete(t.peers, key)
-	return t.tell(key, "remove=true\n")
+	return err
 }
 
-// set adds a peer or changes what is different. The caller holds mu.
+// set adds a peer or changes what is different. What the device did not take
+// whole it is told whole the next time. The caller holds mu.
 func (t *Tunnel) set(p Peer) error {
 	was, known := t.peers[p.Key]
-	if !known {
+	if t.lane[p.Key] == nil {
 		t.lane[p.Key] = t.lanes.add(p.Key)
 	}
 	text := difference(&was, &p, known)
 	if text == "" {
 		return nil
 	}
+	delete(t.peers, p.Key)
+	if err := t.tell(p.Key, text); err != nil {
+		return err
+	}
 	p.Allowed = slices.Clone(p.Allowed)
 	t.peers[p.Key] = p
-	return t.tell(p.Key, text)
+	return nil
 }
 
 // difference is what the device must be told to make of was p, in the language

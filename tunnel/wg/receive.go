@@ -23,6 +23,7 @@ type receiver struct {
 	next  int    // the message to go on with
 	rest  []byte // what is left of it
 	timer *time.Timer
+	queue codel
 
 	id   uint32   // of the session that the latest datagram was for
 	sess *session // nil: not looked for since the last receive
@@ -42,18 +43,25 @@ func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (
 				return 0, err
 			}
 		}
-		n, transport := 0, 0
+		r.t.inward.wait(r.timer, r.open.stop.Done())
+		n, transport, now := 0, 0, time.Now()
 		for n < len(packets) && r.next < len(r.inbox.Messages) {
 			m := &r.inbox.Messages[r.next]
+			first := r.rest == nil
 			b := r.datagram(m)
-			tn, ok := r.vet(b)
+			packet, ok := r.vet(b)
 			if !ok {
 				continue
 			}
-			if tn.ord > 0 {
+			tn := note{ecn: m.ECN}
+			if packet {
+				if first && r.overdue(m, now) && !tn.mark() {
+					r.drop(Overdue)
+					continue
+				}
+				tn.ord = r.sess.handed.Add(1)
 				transport++
 			}
-			tn.ecn = m.ECN
 			sizes[n] = copy(packets[n], b)
 			tn.put(packets[n], r.t.noteAt, sizes[n])
 			eps[n] = r.from.endpoint(m.From)
@@ -66,13 +74,12 @@ func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (
 	}
 }
 
-// refill waits for messages, and before that for room in the device.
+// refill waits for messages.
 func (r *receiver) refill() error {
 	if !r.at && !r.open.enter() {
 		return net.ErrClosed
 	}
 	r.at, r.next, r.rest, r.sess = true, 0, nil, nil
-	r.t.inward.wait(r.timer, r.open.stop.Done())
 	err := r.port.Recv(r.inbox)
 	if err == nil {
 		return nil
@@ -103,42 +110,51 @@ func (r *receiver) datagram(m *tunnel.Received) []byte {
 }
 
 // vet looks at what can be read of a message without a key, and counts it if
-// it is of no use. The note holds its number if it may hold a packet.
-func (r *receiver) vet(b []byte) (n note, ok bool) {
+// it is of no use. It tells whether it may hold a packet, for r.sess.
+func (r *receiver) vet(b []byte) (packet, ok bool) {
 	if len(b) < keepaliveBytes || len(b) > maxMessage {
-		return n, r.drop(NotMessage)
+		return false, r.drop(NotMessage)
 	}
 	switch kind := binary.LittleEndian.Uint32(b); {
 	case kind == typeTransport:
 		return r.transport(b)
 	case kind == typeInitiation && len(b) == initiationBytes, kind == typeResponse && len(b) == responseBytes:
 		if !r.t.mac1.valid(b) {
-			return n, r.drop(BadHandshake)
+			return false, r.drop(BadHandshake)
 		}
-		return n, true
+		return false, true
 	case kind == typeCookie && len(b) == cookieBytes:
-		return n, true
+		return false, true
 	}
-	return n, r.drop(NotMessage)
+	return false, r.drop(NotMessage)
 }
 
 // transport vets a transport message.
-func (r *receiver) transport(b []byte) (n note, ok bool) {
+func (r *receiver) transport(b []byte) (packet, ok bool) {
 	if id := binary.LittleEndian.Uint32(b[4:]); r.sess == nil || id != r.id {
 		r.id, r.sess = id, r.t.sessions.find(id)
 	}
 	if r.sess == nil {
-		return n, r.drop(UnknownSession)
+		return false, r.drop(UnknownSession)
 	}
 	if r.sess.replayed(binary.LittleEndian.Uint64(b[8:])) {
-		return n, r.drop(Replayed)
+		return false, r.drop(Replayed)
 	}
 	if len(b) == keepaliveBytes {
 		r.t.lost.keepalives.Add(1)
-	} else {
-		n.ord = r.sess.handed.Add(1)
+		return false, true
 	}
-	return n, true
+	return true, true
+}
+
+// overdue tells whether a message has waited so long that its sender should be
+// told to send less. A clock that was set says nothing.
+func (r *receiver) overdue(m *tunnel.Received, now time.Time) bool {
+	if m.At.IsZero() {
+		return false
+	}
+	waited := now.Sub(m.At)
+	return waited >= 0 && waited < time.Second && r.queue.judge(waited, now)
 }
 
 func (r *receiver) drop(why Loss) bool {

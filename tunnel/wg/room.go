@@ -37,10 +37,14 @@ func (r *room) give(n int) {
 	wake := was >= r.limit && r.used < r.limit
 	r.mu.Unlock()
 	if wake {
-		select {
-		case r.freed <- struct{}{}:
-		default:
-		}
+		r.wake()
+	}
+}
+
+func (r *room) wake() {
+	select {
+	case r.freed <- struct{}{}:
+	default:
 	}
 }
 
@@ -62,6 +66,7 @@ func (r *room) wait(timer *time.Timer, done <-chan struct{}) bool {
 		select {
 		case <-r.freed:
 			if !r.full() {
+				r.wake() // others may be waiting for the same
 				return true
 			}
 		case <-done:

@@ -28,10 +28,11 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if b.now == nil {
+	lane, n := b.note(bufs)
+	if b.now == nil { // a port could not be opened again
+		b.t.opt.Refused(lane, tunnel.ErrClosed, n)
 		return tunnel.ErrClosed
 	}
-	lane, n := b.note(bufs)
 	port := b.now.ports[ep.family()]
 	if port == nil {
 		b.t.opt.Refused(lane, errNoFamily, n)
@@ -55,13 +56,21 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 		return fmt.Errorf("sending to %v: %w", ep.dst, err)
 	}
 	if n > 0 {
-		bytes := 0
-		for i := range o.msgs {
-			bytes += o.msgs[i].Bytes
-		}
-		b.t.opt.Sent(lane, n, bytes, len(o.msgs))
+		b.t.opt.Sent(o.sent(lane))
 	}
 	return nil
+}
+
+// sent is what Sent is to be told.
+func (o *outgoing) sent(l *Lane) (lane *Lane, packets, bytes, messages int) {
+	for i := range o.msgs {
+		if m := &o.msgs[i]; m.Lost < m.Count {
+			packets += m.Count - m.Lost
+			bytes += m.Bytes - m.Lost*m.Size
+			messages++
+		}
+	}
+	return l, packets, bytes, messages
 }
 
 var errNoFamily = error(unix.EAFNOSUPPORT)

@@ -104,16 +104,7 @@ func (t *Tunnel) settle(now time.Time) {
 func (t *Tunnel) PortDrops() uint64 {
 	t.bind.mu.RLock()
 	defer t.bind.mu.RUnlock()
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.drops + t.bind.now.drops()
-}
-
-// account keeps what the ports of o have counted, before they are closed.
-func (t *Tunnel) account(o *opening) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.drops += o.drops()
+	return t.bind.lost + t.bind.now.drops()
 }
 
 func (o *opening) drops() (sum uint64) {

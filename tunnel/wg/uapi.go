@@ -17,6 +17,10 @@ import (
 // (wireguard-tools, ipc-uapi-unix.h).
 const SocketDir = "/var/run/wireguard"
 
+// asking is how long a client may take. One that begins to set something, and
+// then says no more, keeps the device from everybody else.
+const asking = 10 * time.Second
+
 // A Socket lets wg(8) see and change a tunnel.
 type Socket struct {
 	listener *net.UnixListener
@@ -44,17 +48,23 @@ func (t *Tunnel) Serve(dir string) (*Socket, error) {
 	return s, nil
 }
 
-// listen binds path, with a mode of 0600 before anyone can connect: the socket
-// has another name until then.
+// listen binds path, with a mode of 0600 before anyone can connect: until then
+// the socket lies in a directory of our own.
 func listen(path string) (*net.UnixListener, error) {
-	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+	c, err := net.DialTimeout("unix", path, time.Second)
+	switch {
+	case err == nil:
 		c.Close()
 		return nil, fmt.Errorf("%w; another process serves it (another weft, or wireguard-go?)", unix.EADDRINUSE)
+	case !errors.Is(err, unix.ECONNREFUSED) && !errors.Is(err, fs.ErrNotExist):
+		return nil, err // as when a living one has many clients (EAGAIN)
 	}
-	temp := fmt.Sprintf("%s.%d", path, os.Getpid())
-	if err := os.Remove(temp); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	dir, err := os.MkdirTemp(filepath.Dir(path), ".*") // 0700
+	if err != nil {
 		return nil, err
 	}
+	defer os.Remove(dir)
+	temp := filepath.Join(dir, "s")
 	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: temp})
 	if err != nil {
 		return nil, err
@@ -86,6 +96,7 @@ func (s *Socket) serve(t *Tunnel) {
 			c.Close()
 			return
 		}
+		_ = c.SetDeadline(time.Now().Add(asking)) // never fails on a socket that is open
 		s.conns.Go(func() {
 			defer s.done(c)
 			t.dev.IpcHandle(c)

@@ -55,6 +55,7 @@ type Tunnel struct {
 	bind    *bind
 	noteAt  int
 	mac1    *mac1
+	made    chan struct{} // closed when dev is set
 	done    chan struct{} // closed when the tunnel is closing
 	closing atomic.Bool
 	failed  atomic.Pointer[error]
@@ -68,19 +69,13 @@ type Tunnel struct {
 	peers   map[PublicKey]Peer
 	lane    map[PublicKey]*Lane
 	settled time.Time
-	drops   uint64 // of ports that are closed
 }
 
 // New starts a tunnel without peers.
 func New(o Options) (*Tunnel, error) {
-	t := &Tunnel{opt: o, log: o.Log, ctx: context.Background(), noteAt: notePlace(o.MTU), mac1: newMAC1(o.Key.Public()),
-		done: make(chan struct{}), outward: newRoom(outwardRoom), inward: newRoom(inwardRoom),
-		lanes: newLanes(), peers: map[PublicKey]Peer{}, lane: map[PublicKey]*Lane{}}
-	if t.log == nil {
-		t.log = slog.Default()
-	}
-	t.bind = newBind(t)
+	t := newTunnel(o)
 	t.dev = device.NewDevice(newNearEnd(t), t.bind, t.logger())
+	close(t.made)
 	err := t.dev.IpcSet(fmt.Sprintf("private_key=%s\nlisten_port=%d\n", hex.EncodeToString(o.Key[:]), o.Port))
 	if err == nil {
 		err = t.dev.Up()
@@ -92,11 +87,23 @@ func New(o Options) (*Tunnel, error) {
 	return t, nil
 }
 
+func newTunnel(o Options) *Tunnel {
+	t := &Tunnel{opt: o, log: o.Log, ctx: context.Background(), noteAt: notePlace(o.MTU), mac1: newMAC1(o.Key.Public()),
+		made: make(chan struct{}), done: make(chan struct{}), outward: newRoom(outwardRoom), inward: newRoom(inwardRoom),
+		lanes: newLanes(), peers: map[PublicKey]Peer{}, lane: map[PublicKey]*Lane{}}
+	if t.log == nil {
+		t.log = slog.Default()
+	}
+	t.bind = newBind(t)
+	return t
+}
+
 // Close ends the tunnel and returns when nothing of it is at work any more.
 func (t *Tunnel) Close() {
 	if !t.closing.Swap(true) {
 		close(t.done)
 	}
+	t.bind.interrupt()
 	t.dev.Close()
 	<-t.dev.Wait()
 }
@@ -119,6 +126,10 @@ func (t *Tunnel) fail(err error) {
 		return
 	}
 	if t.failed.CompareAndSwap(nil, &err) {
-		go t.dev.Close()
+		go func() {
+			<-t.made // the device reads before it is made
+			t.bind.interrupt()
+			t.dev.Close()
+		}()
 	}
 }
