@@ -19,6 +19,7 @@ FUZZTIME   ?= 10s
 TESTFLAGS  ?=
 BENCHFLAGS ?=
 PERF_FLAGS ?=
+VM_FLAGS   ?=
 
 # What the tests call, as command:Debian package.
 TOOLS := ip:iproute2 ping:iputils-ping nft:nftables iptables:iptables tcpdump:tcpdump setpriv:util-linux tshark:tshark
@@ -110,6 +111,13 @@ test-user: ## the tests for plain users (TestUserNS...); as root: under nobody
 race: test-tools ## all tests under the race detector (slow; needs a C compiler)
 	@CGO_ENABLED=1 go test -race -p 2 -json $(TESTFLAGS) ./... | awk -f .ci/summary.awk
 
+# The kernels of Debian 12 and 11, emulated; VM_FLAGS=-help lists what can be
+# asked for. They are downloaded once, below the user's cache.
+.PHONY: test-vm
+test-vm: ## the tests that depend on the kernel, on older kernels in VMs; VM_FLAGS
+	@mkdir -p bin
+	go build -o bin/testvm ./cmd/testvm && bin/testvm $(VM_FLAGS)
+
 .PHONY: fuzz
 fuzz: ## each fuzz target for FUZZTIME (10s)
 	@go test -list '^Fuzz' ./... | awk '/^Fuzz/ { name[++n] = $$1 } /^ok/ { for (i = 1; i <= n; i++) print $$2, name[i]; n = 0 }' | \
@@ -127,6 +135,7 @@ bench-micro: ## Go benchmarks, with allocations; BENCHFLAGS
 
 .PHONY: bench-perf
 bench-perf: build ## the perf harness: labs, medians, tables and plots; PERF_FLAGS
+	CGO_ENABLED=0 go build -o bin/wireguard-go golang.zx2c4.com/wireguard
 	go build -ldflags '-X main.revision=$(VERSION)' -o bin/perf ./perf && bin/perf $(PERF_FLAGS)
 
 .PHONY: demo

@@ -55,6 +55,8 @@ var weftFlags = map[string]string{
 	"source-check":         "strict",
 	"gbp-policy":           "",
 	"peer-port":            "",
+	"wireguard-key-file":   "",
+	"wireguard-socket-dir": "/var/run/wireguard",
 	"log-format":           "text",
 }
 

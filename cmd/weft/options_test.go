@@ -1,6 +1,8 @@
 package main
 
 import (
+	"errors"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"weft/engine"
 	"weft/engine/iface"
+	"weft/tunnel/wg"
 )
 
 // newFlagSet defines all flags on a bare set that fills o.
@@ -30,10 +33,12 @@ func TestEngineOptions(t *testing.T) {
 		{"", engine.Options{
 			SubnetFile: "/run/flannel/subnet.env", RandomFully: true, ForwardRules: true,
 			RulesResync: 5 * time.Second, TunMode: "auto", SourceCheck: "strict",
+			SocketDir: "/var/run/wireguard",
 		}},
 		{"--iface a,b --iface=c --iface-regex x{1,2} --iface-can-reach 10.0.0.1 --public-ip 10.0.0.2 --public-ipv6 fd00::2 " +
 			"--subnet-file f --ip-masq --ip-masq-fully-random-disable --iptables-forward-rules=false " +
-			"--iptables-resync 30 --ip-blackhole-route --tun-mode plain --source-check off --gbp-policy 0,7 --peer-port udp=9000,vxlan=1 --peer-port vxlan=4789",
+			"--iptables-resync 30 --ip-blackhole-route --tun-mode plain --source-check off --gbp-policy 0,7 --peer-port udp=9000,vxlan=1 --peer-port vxlan=4789 " +
+			"--wireguard-socket-dir d",
 			engine.Options{
 				Iface: iface.Options{
 					Iface: []string{"a", "b", "c"}, IfaceRegex: []string{"x{1,2}"},
@@ -42,6 +47,7 @@ func TestEngineOptions(t *testing.T) {
 				SubnetFile: "f", IPMasq: true, RulesResync: 30 * time.Second, Blackhole: true,
 				TunMode: "plain", SourceCheck: "off", GBPPolicy: "0,7",
 				PeerPorts: map[string]uint16{"udp": 9000, "vxlan": 4789},
+				SocketDir: "d",
 			}},
 	}
 	for _, tt := range tests {
@@ -49,7 +55,12 @@ func TestEngineOptions(t *testing.T) {
 		if err := newFlagSet(o).Parse(strings.Fields(tt.args)); err != nil {
 			t.Fatal(err)
 		}
-		if got := o.engineOptions(); !reflect.DeepEqual(got, tt.want) {
+		got := o.engineOptions()
+		if got.Key == nil {
+			t.Errorf("%q: the engine cannot ask for a key", tt.args)
+		}
+		got.Key = nil // functions cannot be compared; see TestWireGuardKeyFile
+		if !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%q:\ngot  %+v\nwant %+v", tt.args, got, tt.want)
 		}
 	}
@@ -85,5 +96,39 @@ func TestNodeName(t *testing.T) {
 	o.nodeName = ""
 	if err := o.resolve(nil); err != nil || o.nodeName == "" {
 		t.Errorf("name %q, err %v; want the host's", o.nodeName, err)
+	}
+}
+
+// The flag counts before WIREGUARD_KEY_FILE, which is flannel's; FLANNELD_ and
+// the flag's name do as well.
+func TestWireGuardKeyFile(t *testing.T) {
+	dir := t.TempDir()
+	byFlag, byEnv := filepath.Join(dir, "flag"), filepath.Join(dir, "env")
+	for _, tt := range []struct {
+		args    string
+		environ []string
+		want    string
+	}{
+		{"--wireguard-key-file " + byFlag, nil, byFlag},
+		{"", []string{"WIREGUARD_KEY_FILE=" + byEnv}, byEnv},
+		{"--wireguard-key-file " + byFlag, []string{"WIREGUARD_KEY_FILE=" + byEnv}, byFlag},
+		{"", []string{"WIREGUARD_KEY_FILE=" + byEnv, "FLANNELD_WIREGUARD_KEY_FILE=" + byFlag}, byFlag},
+	} {
+		o := defaultOptions()
+		fs := newFlagSet(o)
+		if err := errors.Join(fs.Parse(strings.Fields(tt.args)), readEnvironment(fs, o, tt.environ), o.resolve(tt.environ)); err != nil {
+			t.Fatal(err)
+		}
+		got, err := o.engineOptions().Key()
+		if err != nil || got.Path != tt.want || got.Why == "" {
+			t.Errorf("%q, %q: key in %q (%s), %v; want %q", tt.args, tt.environ, got.Path, got.Why, err, tt.want)
+		}
+	}
+	flagKey, err := wg.LoadKey(byFlag)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if envKey, err := wg.LoadKey(byEnv); err != nil || envKey.Key == flagKey.Key {
+		t.Errorf("both files hold one key, or none: %v", err)
 	}
 }

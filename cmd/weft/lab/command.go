@@ -28,6 +28,7 @@ addresses.`,
 		Example: `  weft lab up 3                    in the foreground; Ctrl-C ends it
   weft lab up -d --backend udp     in the background
   weft lab exec n1 -- ping n2
+  weft lab up --backend wireguard  encrypted between the nodes
   weft lab demo                    two nodes, a measurement, and gone`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

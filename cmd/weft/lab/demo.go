@@ -39,7 +39,7 @@ func demoCommand() *cobra.Command {
 	fs.Int64Var(&o.Bytes, "bytes", 1e9, "how much to move and hash")
 	fs.IntVar(&o.Pings, "pings", 10, "how many pings")
 	fs.DurationVar(&o.Burst, "burst", 2*time.Second, "how long to move data without hashing it; 0 leaves that out")
-	fs.StringVar(&o.Backend, "backend", "udp", "backend `type`: udp or vxlan")
+	fs.StringVar(&o.Backend, "backend", "udp", "backend `type`: udp, vxlan or wireguard")
 	fs.StringVar(&o.TunMode, "tun-mode", "", "--tun-mode of each node: auto or plain")
 	fs.StringArrayVar(&o.Env, "env", nil, "`K=V` for the environment of each node; may be repeated")
 	fs.StringVar(&o.Weft, "weft", "", "`program` to run as the nodes' weft; default: this one")
@@ -160,7 +160,7 @@ func (d *demo) test(ctx context.Context, t trial) error {
 	if err != nil {
 		return err
 	}
-	frames, err := d.watch(t.frames)
+	seen, err := d.watch(t.title, t.frames)
 	if err != nil {
 		return err
 	}
@@ -168,9 +168,7 @@ func (d *demo) test(ctx context.Context, t trial) error {
 	after, dropErr := d.drops()
 	r.test, r.drops = t.title, after-before
 	d.rows = append(d.rows, r)
-	if t.frames > 0 {
-		d.seen = append(d.seen, section{t.title, frames()})
-	}
+	d.seen = append(d.seen, seen()...)
 	return errors.Join(err, dropErr)
 }
 

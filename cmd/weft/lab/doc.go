@@ -18,7 +18,9 @@
 // node and waits, without polling, for its sd_notify; by the subnet.env that
 // weft has written the pod then gets its address, its MTU and its route, as a
 // CNI plugin would do it. Nodes ask for subnets by their own number, so n2 has
-// 10.244.2.0/24 unless the store knows better.
+// 10.244.2.0/24 unless the store knows better. With the wireguard backend the
+// device is flannel-wg, and each node has its key and its socket for wg(8) in a
+// directory of its own, below [Options].Dir.
 //
 // # Processes
 //

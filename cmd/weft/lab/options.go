@@ -51,7 +51,7 @@ type Options struct {
 	Network  netip.Prefix // overlay; 10.244.0.0/16
 	IPv6     bool         // dual stack
 	Network6 netip.Prefix // IPv6 overlay; fd00:244::/48
-	Backend  string       // "udp"
+	Backend  string       // "udp"; "vxlan", "wireguard"
 	NetConf  []byte       // a whole net-conf.json, instead of the four fields above
 
 	TunMode     string   // --tun-mode of each node, if not empty

@@ -1,10 +1,12 @@
 package lab
 
 import (
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -112,8 +114,53 @@ func TestSocketDrops(t *testing.T) {
 	if err != nil || got != 12 {
 		t.Errorf("drops %d, %v, want 12", got, err)
 	}
+	if got, err := socketDrops([]byte(table), 8285, 53); err != nil || got != 112 {
+		t.Errorf("drops of two ports %d, %v, want 112", got, err)
+	}
 	if _, err := socketDrops([]byte("heading\nbad line here\n"), 8285); err == nil {
 		t.Error("a damaged table was accepted")
+	}
+}
+
+func TestDevicesAndPorts(t *testing.T) {
+	const both, six = `"EnableIPv6":true,"IPv6Network":"fd00:244::/48"`, `"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fd00:244::/48"`
+	for _, c := range []struct {
+		families, backend string
+		devices           string
+		ports             string
+	}{
+		{both, `"udp"`, "[flannel0]", "[8285]"},
+		{both, `"vxlan","Port":4789`, "[flannel0]", "[4789]"},
+		{`"EnableIPv4":true`, `"wireguard"`, "[flannel-wg]", "[51820]"},
+		{both, `"wireguard","ListenPort":7`, "[flannel-wg flannel-wg-v6]", "[7 51821]"},
+		{six, `"wireguard"`, "[flannel-wg-v6]", "[51821]"},
+		{both, `"wireguard","Mode":"auto"`, "[flannel-wg]", "[51820]"},
+		{six, `"wireguard","Mode":"ipv6"`, "[flannel-wg]", "[51820]"},
+		{both, `"ipip"`, "[flannel0]", "[]"},
+	} {
+		cfg, err := lease.ParseConfig([]byte(`{"Network":"10.244.0.0/16",` + c.families + `,"Backend":{"Type":` + c.backend + `}}`))
+		must(t, err)
+		l := &Lab{cfg: cfg}
+		if d, p := fmt.Sprint(l.devices()), fmt.Sprint(l.ports()); d != c.devices || p != c.ports {
+			t.Errorf("%s, %s: devices %s, ports %s; want %s, %s", c.families, c.backend, d, p, c.devices, c.ports)
+		}
+	}
+}
+
+// Nodes on one machine must not share a key or a socket.
+func TestNodeEnvironment(t *testing.T) {
+	t.Setenv("FLANNELD_WIREGUARD_KEY_FILE", "/ours")
+	l := &Lab{}
+	for _, name := range []string{"n1", "n2"} {
+		env := l.nodeEnv(&Node{Name: name, dir: "/x/" + name, lab: l})
+		for _, want := range []string{"WEFT_NODE=" + name, "WIREGUARD_KEY_FILE=/x/" + name + "/wgkey", "FLANNELD_WIREGUARD_SOCKET_DIR=/x/" + name} {
+			if !slices.Contains(env, want) {
+				t.Errorf("%s: environment lacks %s", name, want)
+			}
+		}
+		if slices.Contains(env, "FLANNELD_WIREGUARD_KEY_FILE=/ours") {
+			t.Errorf("%s: has the caller's key file", name)
+		}
 	}
 }
 

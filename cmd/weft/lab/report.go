@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"weft/cmd/weft/lab/capture"
 	"weft/cmd/weft/lab/probe"
 )
 
@@ -63,13 +62,16 @@ func (d *demo) report() error {
 }
 
 func (d *demo) packets(s section) {
-	fmt.Fprintf(d.out, "\nfirst datagrams on n1's eth0, %s\n", s.title)
+	fmt.Fprintf(d.out, "\n%s, %s\n", s.tap.heading, s.title)
 	if len(s.frames) == 0 {
-		fmt.Fprintf(d.out, "  none on UDP port %d\n", d.lab.Port())
+		fmt.Fprintln(d.out, "  none")
 	}
 	for _, f := range s.frames {
-		outer, inner := capture.Explain(f, d.lab.cfg.BackendType == "vxlan")
-		fmt.Fprintf(d.out, "  %s  %s\n%17s  └ %s\n", f.Time.Format("15:04:05.000000"), outer, "", inner)
+		stamp := f.Time.Format("15:04:05.000000")
+		for _, line := range s.tap.explain(f) {
+			fmt.Fprintf(d.out, "  %15s  %s\n", stamp, line)
+			stamp = ""
+		}
 	}
 }
 

@@ -169,13 +169,10 @@ func (l *Lab) nodeInfo(n *Node) NodeInfo {
 }
 
 // Port is the UDP port of the lab's tunnels, 0 when the backend is not known
-// to have one.
+// to have one; the first of two.
 func (l *Lab) Port() int {
-	if b, err := l.cfg.UDP(); err == nil {
-		return b.Port
-	}
-	if b, err := l.cfg.VXLAN(); err == nil {
-		return b.Port
+	if ports := l.ports(); len(ports) > 0 {
+		return ports[0]
 	}
 	return 0
 }

@@ -30,25 +30,66 @@ func (d *demo) tests() []trial {
 	return list
 }
 
-// A section is what was captured during one test.
+// A section is what was captured at one tap during one test.
 type section struct {
 	title  string
+	tap    tap
 	frames []capture.Frame
 }
 
-// watch captures on n1's wire until the function it returns is called, which
-// returns the first n frames.
-func (d *demo) watch(n int) (frames func() []capture.Frame, err error) {
-	if n == 0 || d.lab.Port() == 0 {
-		return func() []capture.Frame { return nil }, nil
+// A tap is a place on n1 to watch packets at.
+type tap struct {
+	heading string
+	open    func() (*capture.Socket, error)
+	explain func(capture.Frame) []string // lines
+}
+
+// taps are where the packets of a test are shown. The wire shows all of them
+// but WireGuard's, which are sealed there.
+func (d *demo) taps() (list []tap) {
+	port, backend, device := d.lab.Port(), d.lab.cfg.BackendType, d.lab.devices()[0]
+	if port == 0 {
+		return nil
 	}
-	var s *capture.Socket
-	if err := d.lab.Nodes[0].Host.Do(func() (err error) {
-		s, err = capture.Open("eth0", uint16(d.lab.Port()))
-		return err
-	}); err != nil {
-		return nil, err
+	if backend == "wireguard" {
+		list = append(list, tap{"first packets on n1's " + device, func() (*capture.Socket, error) { return capture.OpenTUN(device) },
+			func(f capture.Frame) []string { return []string{capture.Bare(f)} }})
 	}
+	return append(list, tap{"first datagrams on n1's eth0", func() (*capture.Socket, error) { return capture.Open("eth0", uint16(port)) },
+		func(f capture.Frame) []string {
+			outer, inner := capture.Explain(f, backend)
+			return []string{outer, "└ " + inner}
+		}})
+}
+
+// watch captures at all taps until the function it returns is called, which
+// returns the first n frames at each.
+func (d *demo) watch(title string, n int) (seen func() []section, err error) {
+	var ends []func() section
+	seen = func() (list []section) {
+		for _, end := range ends {
+			list = append(list, end())
+		}
+		return list
+	}
+	if n == 0 {
+		return seen, nil
+	}
+	for _, t := range d.taps() {
+		var s *capture.Socket
+		if err := d.lab.Nodes[0].Host.Do(func() (err error) { s, err = t.open(); return err }); err != nil {
+			seen()
+			return nil, err
+		}
+		frames := collect(s, n)
+		ends = append(ends, func() section { return section{title, t, frames()} })
+	}
+	return seen, nil
+}
+
+// collect reads n frames from s, which it closes. The function it returns ends
+// that, and returns them.
+func collect(s *capture.Socket, n int) func() []capture.Frame {
 	var got []capture.Frame
 	done := make(chan struct{})
 	go func() {
@@ -66,7 +107,7 @@ func (d *demo) watch(n int) (frames func() []capture.Frame, err error) {
 		s.Close()
 		<-done
 		return got
-	}, nil
+	}
 }
 
 // ping sends the pings from pod to pod.

@@ -49,7 +49,7 @@ func (f *upFlags) addTo(fs *pflag.FlagSet) {
 	fs.SortFlags = false
 	fs.StringVar(&f.Name, "name", "default", "`name` of the lab")
 	fs.BoolVarP(&f.detach, "detach", "d", false, "return when the lab is ready and leave it running")
-	fs.StringVar(&f.Backend, "backend", "udp", "backend `type`")
+	fs.StringVar(&f.Backend, "backend", "udp", "backend `type`: udp, vxlan or wireguard")
 	fs.StringVar(&f.network, "network", "10.244.0.0/16", "overlay network `CIDR`")
 	fs.BoolVar(&f.IPv6, "ipv6", false, "IPv6 as well")
 	fs.StringVar(&f.network6, "network6", defaultNetwork6.String(), "IPv6 overlay network `CIDR`, with --ipv6")

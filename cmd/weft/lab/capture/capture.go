@@ -12,6 +12,10 @@
 //	| virtio-net header 10 | Ethernet 14 | outer IP | UDP | inner IP packet … |
 //	  gso_type, gso_size                                  └─ gso_size bytes ─┘ again and again
 //
+// On a TUN device there is no Ethernet header, and the superpackets are TCP's or
+// UDP's own; [OpenTUN] shows what goes in and out there. With WireGuard that is
+// where packets can be seen: on the wire they are sealed.
+//
 // It is a tool for a person at a terminal, who watches traffic of a lab;
 // decoding is gopacket's. No daemon imports it.
 package capture
@@ -30,7 +34,9 @@ import (
 const (
 	vnetHdrLen   = 10
 	packetVnet   = 15 // PACKET_VNET_HDR, include/uapi/linux/if_packet.h
-	gsoUDPL4     = 5  // VIRTIO_NET_HDR_GSO_UDP_L4, include/uapi/linux/virtio_net.h
+	gsoTCPv4     = 1  // VIRTIO_NET_HDR_GSO_TCPV4, include/uapi/linux/virtio_net.h
+	gsoTCPv6     = 4
+	gsoUDPL4     = 5
 	gsoECN       = 0x80
 	maxFrame     = vnetHdrLen + 14 + 65535
 	receiveSpace = 4 << 20 // bytes of socket buffer, for frames that come while one is copied
@@ -39,8 +45,8 @@ const (
 // A Frame is one frame as it was seen on the link.
 type Frame struct {
 	Time    time.Time
-	Data    []byte // from the Ethernet header on
-	Segment int    // UDP payload bytes of each datagram of a superpacket; 0: one datagram
+	Data    []byte // from the Ethernet header on; on a TUN device from the IP header on
+	Segment int    // payload bytes of each datagram, or TCP segment, of a superpacket; 0: it is none
 }
 
 // A Socket receives frames. The zero value is not usable.
@@ -54,7 +60,12 @@ type Socket struct {
 
 // Open opens a packet socket on link, in the network namespace of the calling
 // thread, for UDP datagrams from or to port. It needs CAP_NET_RAW.
-func Open(link string, port uint16) (*Socket, error) {
+func Open(link string, port uint16) (*Socket, error) { return open(link, filter(port)) }
+
+// OpenTUN is Open for all IPv4 packets on a TUN device.
+func OpenTUN(link string) (*Socket, error) { return open(link, anyIPv4()) }
+
+func open(link string, prog []bpf.Instruction) (*Socket, error) {
 	ifi, err := net.InterfaceByName(link)
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", link, err)
@@ -64,7 +75,7 @@ func Open(link string, port uint16) (*Socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("capture on %s: %w", link, err)
 	}
-	vnet, err := configure(fd, ifi.Index, port)
+	vnet, err := configure(fd, ifi.Index, prog)
 	if err != nil {
 		unix.Close(fd)
 		return nil, fmt.Errorf("capture on %s: %w", link, err)
@@ -77,8 +88,8 @@ func Open(link string, port uint16) (*Socket, error) {
 	return s, nil
 }
 
-func configure(fd, ifindex int, port uint16) (vnet bool, err error) {
-	if err := attach(fd, port); err != nil {
+func configure(fd, ifindex int, prog []bpf.Instruction) (vnet bool, err error) {
+	if err := attach(fd, prog); err != nil {
 		return false, fmt.Errorf("attach filter: %w", err)
 	}
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TIMESTAMPNS, 1); err != nil {
@@ -124,10 +135,11 @@ func (s *Socket) Next() (Frame, error) {
 // segmentOf reads gso_type and gso_size of a virtio-net header, which are in
 // the machine's byte order here.
 func segmentOf(hdr []byte) int {
-	if hdr[1]&^gsoECN != gsoUDPL4 {
-		return 0
+	switch hdr[1] &^ gsoECN {
+	case gsoTCPv4, gsoTCPv6, gsoUDPL4:
+		return int(binary.NativeEndian.Uint16(hdr[4:]))
 	}
-	return int(binary.NativeEndian.Uint16(hdr[4:]))
+	return 0
 }
 
 // timeOf finds the kernel's time stamp; the present when there is none.
@@ -149,13 +161,13 @@ func timeOf(oob []byte) time.Time {
 	return time.Now()
 }
 
-func attach(fd int, port uint16) error {
-	prog, err := bpf.Assemble(filter(port))
+func attach(fd int, prog []bpf.Instruction) error {
+	code, err := bpf.Assemble(prog)
 	if err != nil {
 		return err
 	}
-	raw := make([]unix.SockFilter, len(prog))
-	for i, in := range prog {
+	raw := make([]unix.SockFilter, len(code))
+	for i, in := range code {
 		raw[i] = unix.SockFilter{Code: in.Op, Jt: in.Jt, Jf: in.Jf, K: in.K}
 	}
 	return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
@@ -190,6 +202,17 @@ func filter(port uint16) []bpf.Instruction {
 		/* 17 */ bpf.JumpIf{Cond: bpf.JumpEqual, Val: p, SkipTrue: to(17, 19)},
 		/* 18 */ bpf.RetConstant{Val: 0},
 		/* 19 */ bpf.RetConstant{Val: 1 << 18},
+	}
+}
+
+// anyIPv4 passes packets that begin with an IPv4 header.
+func anyIPv4() []bpf.Instruction {
+	return []bpf.Instruction{
+		bpf.LoadAbsolute{Off: 0, Size: 1},
+		bpf.ALUOpConstant{Op: bpf.ALUOpShiftRight, Val: 4},
+		bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: 4, SkipTrue: 1},
+		bpf.RetConstant{Val: 1 << 18},
+		bpf.RetConstant{Val: 0},
 	}
 }
 

@@ -45,7 +45,7 @@ func tunnel(t *testing.T, inner []byte) []byte {
 func TestExplain(t *testing.T) {
 	ping := build(t, ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolICMPv4),
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 7, Seq: 3}, gopacket.Payload(make([]byte, 56)))
-	outer, inner := Explain(Frame{Data: tunnel(t, ping)}, false)
+	outer, inner := Explain(Frame{Data: tunnel(t, ping)}, "udp")
 	if want := "10.99.0.1:8285 > 10.99.0.2:8285 udp 84"; outer != want {
 		t.Errorf("outer %q, want %q", outer, want)
 	}
@@ -58,14 +58,14 @@ func TestExplainVXLAN(t *testing.T) {
 	one := build(t, &layers.VXLAN{ValidIDFlag: true, VNI: 7}, ether(layers.EthernetTypeIPv4),
 		ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolICMPv4),
 		&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(8, 0), Id: 7, Seq: 3}, gopacket.Payload(make([]byte, 56)))
-	outer, inner := Explain(Frame{Data: tunnel(t, append(append([]byte{}, one...), one...)), Segment: len(one)}, true)
+	outer, inner := Explain(Frame{Data: tunnel(t, append(append([]byte{}, one...), one...)), Segment: len(one)}, "vxlan")
 	if want := "10.99.0.1:8285 > 10.99.0.2:8285 udp 212 (superpacket: 2 datagrams of 106) vxlan vni 7"; outer != want {
 		t.Errorf("outer %q, want %q", outer, want)
 	}
 	if want := "10.244.1.2 > 10.244.2.2 icmp echo request seq 3 ttl 63 len 84"; inner != want {
 		t.Errorf("inner %q, want %q", inner, want)
 	}
-	if _, inner := Explain(Frame{Data: tunnel(t, one[:21])}, true); !strings.Contains(inner, "not an IP packet") {
+	if _, inner := Explain(Frame{Data: tunnel(t, one[:21])}, "vxlan"); !strings.Contains(inner, "not an IP packet") {
 		t.Errorf("a frame cut short: inner %q", inner)
 	}
 }
@@ -74,12 +74,64 @@ func TestExplainSuperpacket(t *testing.T) {
 	tcp := &layers.TCP{SrcPort: 4000, DstPort: 5001, Seq: 11, Ack: 22, ACK: true, PSH: true}
 	one := build(t, ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolTCP), tcp, gopacket.Payload(make([]byte, 100)))
 	run := append(append(append([]byte{}, one...), one...), one[:60]...)
-	outer, inner := Explain(Frame{Data: tunnel(t, run), Segment: len(one)}, false)
+	outer, inner := Explain(Frame{Data: tunnel(t, run), Segment: len(one)}, "udp")
 	if want := "10.99.0.1:8285 > 10.99.0.2:8285 udp 340 (superpacket: 3 datagrams of 140)"; outer != want {
 		t.Errorf("outer %q, want %q", outer, want)
 	}
 	if want := "10.244.1.2:4000 > 10.244.2.2:5001 tcp PSH,ACK seq 11 ack 22 ttl 63 len 140"; inner != want {
 		t.Errorf("inner %q, want %q", inner, want)
+	}
+}
+
+func TestExplainWireGuard(t *testing.T) {
+	message := func(kind byte, size int) []byte {
+		b := append([]byte{kind, 0, 0, 0, 0x78, 0x56, 0x34, 0x12, 0xef, 0xcd, 0xab, 0x90}, make([]byte, size)...)
+		return b[:size]
+	}
+	packet := message(4, 128)
+	copy(packet[8:], []byte{5, 0, 0, 0, 0, 0, 0, 0})
+	for _, c := range []struct {
+		message []byte
+		want    string
+	}{
+		{message(1, 148), "wireguard handshake initiation by session 12345678"},
+		{message(2, 92), "wireguard handshake response by session 12345678 to 90abcdef"},
+		{message(3, 64), "wireguard cookie reply to session 12345678"},
+		{packet, "wireguard to session 12345678, counter 5, a packet of up to 96 bytes, sealed"},
+		{packet[:32], "wireguard keepalive to session 12345678, counter 5"},
+		{packet[:31], "31 bytes, not a WireGuard message"},
+		{message(1, 147), "147 bytes, not a WireGuard message"},
+		{message(9, 64), "64 bytes, not a WireGuard message"},
+		{nil, "0 bytes, not a WireGuard message"},
+	} {
+		outer, inner := Explain(Frame{Data: tunnel(t, c.message)}, "wireguard")
+		if inner != c.want || !strings.HasPrefix(outer, "10.99.0.1:8285 > 10.99.0.2:8285 udp ") {
+			t.Errorf("%q, %q; want %q", outer, inner, c.want)
+		}
+	}
+}
+
+func TestBare(t *testing.T) {
+	tcp := &layers.TCP{SrcPort: 4000, DstPort: 5001, Seq: 11, Ack: 22, ACK: true}
+	p := build(t, ip4("10.244.1.2", "10.244.2.2", layers.IPProtocolTCP), tcp, gopacket.Payload(make([]byte, 3000)))
+	want := "10.244.1.2:4000 > 10.244.2.2:5001 tcp ACK seq 11 ack 22 ttl 63 len 3040"
+	if got := Bare(Frame{Data: p}); got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got := Bare(Frame{Data: p, Segment: 1380}); got != want+" (superpacket: to be cut to 1380 bytes of payload)" {
+		t.Errorf("%q, want %q and a superpacket", got, want)
+	}
+}
+
+func TestFilterTUN(t *testing.T) {
+	vm, err := bpf.NewVM(anyIPv4())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for first, pass := range map[byte]bool{0x45: true, 0x4f: true, 0x60: false, 0x00: false} {
+		if n, err := vm.Run([]byte{first, 1, 2, 3}); err != nil || (n > 0) != pass {
+			t.Errorf("first byte %#02x: passed %d bytes (%v), want pass %v", first, n, err, pass)
+		}
 	}
 }
 
@@ -171,7 +223,7 @@ func TestSocketSeesSuperpacket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	outer, _ := Explain(f, false)
+	outer, _ := Explain(f, "udp")
 	if !strings.HasPrefix(outer, "10.99.0.1:") || !strings.HasSuffix(outer, "> 10.99.0.2:8285 udp 2500 (superpacket: 3 datagrams of 1000)") {
 		t.Errorf("saw %q", outer)
 	}

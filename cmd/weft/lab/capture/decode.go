@@ -9,10 +9,10 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// Explain describes a frame in two lines: the datagram that carries, and the
-// packet that is carried, in a VXLAN frame or bare. Of a superpacket the first
-// inner packet is shown.
-func Explain(f Frame, vxlan bool) (outer, inner string) {
+// Explain describes a frame in two lines: the datagram that carries, and what is
+// carried: with the backend "vxlan" a packet in a VXLAN frame, with "wireguard"
+// a sealed one, else a bare one. Of a superpacket the first one is shown.
+func Explain(f Frame, backend string) (outer, inner string) {
 	p := gopacket.NewPacket(f.Data, layers.LayerTypeEthernet, gopacket.NoCopy)
 	udp, ok := p.TransportLayer().(*layers.UDP)
 	if !ok || p.NetworkLayer() == nil {
@@ -26,12 +26,23 @@ func Explain(f Frame, vxlan bool) (outer, inner string) {
 		outer += fmt.Sprintf(" (superpacket: %d datagrams of %d)", n, f.Segment)
 		payload = payload[:f.Segment]
 	}
-	if vxlan {
+	switch backend {
+	case "vxlan":
 		var vni string
 		vni, payload = unframe(payload)
-		outer += vni
+		return outer + vni, Inner(payload)
+	case "wireguard":
+		return outer, sealed(payload)
 	}
 	return outer, Inner(payload)
+}
+
+// Bare describes a packet that was seen on a TUN device.
+func Bare(f Frame) string {
+	if f.Segment > 0 {
+		return fmt.Sprintf("%s (superpacket: to be cut to %d bytes of payload)", Inner(f.Data), f.Segment)
+	}
+	return Inner(f.Data)
 }
 
 // unframe takes a VXLAN header and the inner Ethernet header (RFC 7348) away.

@@ -29,7 +29,8 @@ var Wire = []string{
 // SetFeatures switches offloads of a link on or off, by the names that
 // `ethtool -k` uses. A name that the kernel does not know is an error, and so
 // is a feature that keeps its state: the link would not be what it is taken
-// for.
+// for. Only a feature that the link's driver does not have at all may stay off:
+// a veth has tx-udp-segmentation since Linux 5.11.
 func (s *Space) SetFeatures(link string, on bool, names ...string) error {
 	err := s.ethtool(link, func(e *ethtool) error { return e.switchTo(on, names) })
 	if err != nil {
@@ -45,7 +46,7 @@ func (s *Space) Features(link string) (on []string, err error) {
 		if err != nil {
 			return err
 		}
-		active, err := e.active(len(known))
+		_, active, err := e.states(len(known))
 		if err != nil {
 			return err
 		}
@@ -95,12 +96,13 @@ func (e *ethtool) switchTo(on bool, names []string) error {
 	if err := e.call(req); err != nil {
 		return err
 	}
-	active, err := e.active(len(known))
+	available, active, err := e.states(len(known))
 	if err != nil {
 		return err
 	}
 	for i, name := range known {
-		if slices.Contains(names, name) && active[i] != on {
+		lacking := !available[i] && !active[i]
+		if slices.Contains(names, name) && active[i] != on && !lacking {
 			return fmt.Errorf("feature %s stays %v", name, active[i])
 		}
 	}
@@ -156,8 +158,8 @@ func (e *ethtool) names() ([]string, error) {
 	return names, nil
 }
 
-// active asks which of the n features are on.
-func (e *ethtool) active(n int) ([]bool, error) {
+// states asks which of the n features can be switched and which are on.
+func (e *ethtool) states(n int) (available, active []bool, err error) {
 	ne := binary.NativeEndian
 	blocks := (n + featureBits - 1) / featureBits
 	// struct ethtool_gfeatures: cmd, number of blocks, then for each block
@@ -166,14 +168,16 @@ func (e *ethtool) active(n int) ([]bool, error) {
 	ne.PutUint32(req, unix.ETHTOOL_GFEATURES)
 	ne.PutUint32(req[4:], uint32(blocks))
 	if err := e.call(req); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	on := make([]bool, n)
-	for i := range on {
-		word := ne.Uint32(req[8+16*(i/featureBits)+8:])
-		on[i] = word>>(i%featureBits)&1 == 1
+	bits := func(word int) []bool {
+		set := make([]bool, n)
+		for i := range set {
+			set[i] = ne.Uint32(req[8+16*(i/featureBits)+4*word:])>>(i%featureBits)&1 == 1
+		}
+		return set
 	}
-	return on, nil
+	return bits(0), bits(2), nil
 }
 
 // call sends one command; the kernel answers into req.

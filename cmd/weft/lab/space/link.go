@@ -83,7 +83,7 @@ func (s *Space) MTU(link string, mtu int) error {
 // left aside. IPv6 addresses skip duplicate address detection.
 func (s *Space) Addresses(link string, want ...netip.Prefix) error {
 	return s.edit(link, fmt.Sprintf("set addresses %v", want), func(l netlink.Link) error {
-		have, err := s.nl.AddrList(l, netlink.FAMILY_ALL)
+		have, err := s.addresses(l)
 		if err != nil {
 			return err
 		}
@@ -106,6 +106,20 @@ func (s *Space) Addresses(link string, want ...netip.Prefix) error {
 		}
 		return err
 	})
+}
+
+// maxDumps is how often a listing is tried that a change on the way may have
+// made incomplete: the kernel too adds addresses, when a link goes up.
+const maxDumps = 10
+
+// addresses lists those of a link.
+func (s *Space) addresses(l netlink.Link) (have []netlink.Addr, err error) {
+	for range maxDumps {
+		if have, err = s.nl.AddrList(l, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return have, err
 }
 
 // Default makes via, reached through link, the default route of its family.
