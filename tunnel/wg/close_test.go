@@ -134,7 +134,7 @@ func TestReopenWhileBusy(t *testing.T) {
 			}
 		}
 	})
-	for range 50 {
+	for range 15 {
 		within(t, "listen_port", func() { must(t, b.dev.IpcSet("listen_port=0\n")) })
 		within(t, "fwmark", func() { _ = b.dev.IpcSet("fwmark=0\n") })
 		for range 5 {

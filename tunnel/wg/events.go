@@ -20,7 +20,6 @@ const (
 	sayBadInitiation = "Received invalid initiation message from %s"
 	sayBadResponse   = "Received invalid response message from %s"
 	sayBadCookie     = "Could not decrypt invalid cookie response"
-	sayInitiation    = "%v - Received handshake initiation"
 	sayResponse      = "%v - Received handshake response"
 	sayRetrying      = "%s - Handshake did not complete after %d seconds, retrying (try %d)"
 	sayGivingUp      = "%s - Handshake did not complete after %d attempts, giving up"
@@ -48,8 +47,9 @@ func (t *Tunnel) logger() *device.Logger {
 // event takes a line of the device's log as what it is.
 func (t *Tunnel) event(format string, args ...any) {
 	switch format {
-	case sayKeepalive:
+	case sayKeepalive: // a session's first word, if its initiator has no packet to send
 		t.lost.keepalivesGood.Add(1)
+		t.answered(args)
 	case sayBadSource4, sayBadSource6:
 		t.lost.add(BadSource, 1)
 		t.lost.explained.Add(1)
@@ -58,7 +58,7 @@ func (t *Tunnel) event(format string, args ...any) {
 		t.lost.explained.Add(1)
 	case sayBadMAC, sayBadInitiation, sayBadResponse, sayBadCookie:
 		t.lost.add(BadHandshake, 1)
-	case sayInitiation, sayResponse:
+	case sayResponse: // an initiation proves nothing of the PSK
 		t.answered(args)
 	case sayRetrying:
 		t.unanswered(args)

@@ -219,12 +219,13 @@ func TestWrongPSK(t *testing.T) {
 	if a.Lane(b.key()).open.Load() {
 		t.Error("there is a session")
 	}
-	// And with the right one there is.
-	right := a.as(0)
+	// With the right one there is.
+	c := newNode(t, 1, nil)
+	right, us := c.as(0), b.as(0)
+	right.PSK, us.PSK = PresharedKey{1}, PresharedKey{1}
+	must(t, c.SetPeers([]Peer{us}))
 	must(t, b.SetPeers([]Peer{right}))
-	must(t, a.SetPeers(nil))
-	must(t, a.SetPeers([]Peer{b.as(0)}))
-	a.meet(b)
+	c.meet(b)
 }
 
 // A cookie that is not for us is counted.

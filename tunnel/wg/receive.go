@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"golang.zx2c4.com/wireguard/conn"
@@ -50,7 +51,7 @@ func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (
 			first := r.rest == nil
 			b := r.datagram(m)
 			packet, ok := r.vet(b)
-			if !ok {
+			if !ok || !packet && r.crossed(m.From, b, now) {
 				continue
 			}
 			tn := note{ecn: m.ECN}
@@ -145,6 +146,12 @@ func (r *receiver) transport(b []byte) (packet, ok bool) {
 		return false, true
 	}
 	return true, true
+}
+
+// crossed tells whether b is an initiation that crossed one of ours, which counts
+// in its place. Nothing is lost with it.
+func (r *receiver) crossed(from netip.AddrPort, b []byte, now time.Time) bool {
+	return binary.LittleEndian.Uint32(b) == typeInitiation && r.t.crossings.prevails(from, b, now)
 }
 
 // overdue tells whether a message has waited so long that its sender should be

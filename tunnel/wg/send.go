@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,7 +29,7 @@ func (b *bind) Send(bufs [][]byte, to conn.Endpoint) error {
 	}
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	lane, n := b.note(bufs)
+	lane, n := b.note(bufs, ep.dst)
 	if b.now == nil { // a port could not be opened again
 		b.t.opt.Refused(lane, tunnel.ErrClosed, n)
 		return tunnel.ErrClosed
@@ -78,14 +79,12 @@ var errNoFamily = error(unix.EAFNOSUPPORT)
 // note takes what leaves the device into account: packets give back their
 // places, handshake messages announce a session. It returns whose they are,
 // nil if unknown, and how many are packets.
-func (b *bind) note(bufs [][]byte) (l *Lane, packets int) {
+func (b *bind) note(bufs [][]byte, to netip.AddrPort) (l *Lane, packets int) {
 	for _, m := range bufs {
 		switch {
 		case len(m) < keepaliveBytes:
 		case binary.LittleEndian.Uint32(m) != typeTransport:
-			if kind := binary.LittleEndian.Uint32(m); kind == typeInitiation || kind == typeResponse {
-				b.t.sessions.offer(m, time.Now())
-			}
+			b.handshake(m, to)
 		case len(m) > keepaliveBytes:
 			packets++
 			if l == nil {
@@ -100,6 +99,17 @@ func (b *bind) note(bufs [][]byte) (l *Lane, packets int) {
 		}
 	}
 	return l, packets
+}
+
+// handshake notes what a handshake message of ours announces.
+func (b *bind) handshake(m []byte, to netip.AddrPort) {
+	switch binary.LittleEndian.Uint32(m) {
+	case typeInitiation:
+		b.t.crossings.left(to, m, time.Now())
+		b.t.sessions.offer(m, time.Now())
+	case typeResponse:
+		b.t.sessions.offer(m, time.Now())
+	}
 }
 
 // runs makes messages of bufs: datagrams of one length and with one set of

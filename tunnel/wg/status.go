@@ -32,7 +32,8 @@ func (t *Tunnel) Peers() ([]PeerStatus, error) {
 	defer t.mu.Unlock()
 	for i := range peers {
 		if l := t.lane[peers[i].Key]; l != nil {
-			peers[i].Answers = l.answers.Load() == sessionHeld
+			// A session that the peer began may have shown itself by packets alone.
+			peers[i].Answers = l.answers.Load() == sessionHeld || peers[i].Handshake.UnixNano() > l.since.Load() && !peers[i].Handshake.IsZero()
 		}
 	}
 	return peers, nil

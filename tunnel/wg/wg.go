@@ -63,6 +63,7 @@ type Tunnel struct {
 	outward, inward *room
 	lanes           *lanes
 	sessions        sessions
+	crossings       crossings
 	lost            losses
 
 	mu      sync.Mutex // guards peers and what follows
