@@ -38,7 +38,7 @@ func (p *plane) learn(to *peer) int {
 // what this leaves for inner packets.
 func (p *wgPlane) learn(to *wgPeer) {
 	for _, l := range p.links {
-		end, ok := l.endpoint(to.key)
+		end, ok := p.endpoint(l, to.key)
 		if !ok {
 			continue
 		}

@@ -46,22 +46,27 @@ func (p *wgPlane) sample() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, l := range p.links {
-		if l.tunnel == nil {
-			continue
-		}
-		for why, n := range l.tunnel.Losses() {
-			c := &p.down
-			if wg.Loss(why) == wg.NoSession {
-				c = &p.up
-			}
-			c.drop(lossReasons[why], int(n-l.counted[why]))
-			l.counted[why] = n
-		}
-		lost := l.tunnel.PortDrops()
-		p.down.drop(encap.SockRecvFull, int(lost-l.sockLost))
-		l.sockLost = lost
-		p.up.drop(encap.TunQueueFull, l.queue.news(l.name))
+		p.sampleLink(l)
 	}
+}
+
+// sampleLink samples one interface. The caller holds mu.
+func (p *wgPlane) sampleLink(l *wgEnds) {
+	if l.tunnel == nil {
+		return
+	}
+	for why, n := range l.tunnel.Losses() {
+		c := &p.down
+		if wg.Loss(why) == wg.NoSession {
+			c = &p.up
+		}
+		c.drop(lossReasons[why], int(n-l.counted[why]))
+		l.counted[why] = n
+	}
+	lost := l.tunnel.PortDrops()
+	p.down.drop(encap.SockRecvFull, int(lost-l.sockLost))
+	l.sockLost = lost
+	p.up.drop(encap.TunQueueFull, l.queue.news(l.name))
 }
 
 // Up returns what went from the pods to the wire.

@@ -82,11 +82,14 @@ func (p *wgPlane) openLink(ctx context.Context, l *wgEnds) (err error) {
 }
 
 // endpoint returns where a peer was seen last.
-func (l *wgEnds) endpoint(key wg.PublicKey) (netip.AddrPort, bool) {
-	if l.tunnel == nil {
+func (p *wgPlane) endpoint(l *wgEnds, key wg.PublicKey) (netip.AddrPort, bool) {
+	p.mu.Lock()
+	t := l.tunnel
+	p.mu.Unlock()
+	if t == nil {
 		return netip.AddrPort{}, false
 	}
-	return l.tunnel.Endpoint(key)
+	return t.Endpoint(key)
 }
 
 // openPort opens a port of a tunnel.
@@ -131,6 +134,7 @@ func (p *wgPlane) closeLink(l *wgEnds) error {
 		l.tunnel.Close()
 	}
 	p.mu.Lock()
+	p.sampleLink(l) // what was counted while closing
 	l.socket, l.tunnel = nil, nil
 	p.mu.Unlock()
 	if l.dev != nil {

@@ -90,7 +90,11 @@ func (b *bind) Open(port uint16) (fns []conn.ReceiveFunc, actual uint16, err err
 			err = p.SetMark(b.mark)
 		}
 		if err != nil {
-			return nil, 0, errors.Join(err, o.leave())
+			err = errors.Join(err, o.leave())
+			if b.t.up.Load() { // the port was changed by wg(8), and the device would stay deaf
+				b.t.fail(err)
+			}
+			return nil, 0, err
 		}
 		port = p.Local().Port() // the second family has the same
 		fns = append(fns, newReceiver(b.t, o, p).receive)

@@ -20,8 +20,9 @@ type Peer struct {
 }
 
 // SetPeers makes want the peers of the tunnel. Those that stay keep their
-// sessions, those whose key is gone are removed at once. Peers that somebody
-// else added, by wg(8), are left alone.
+// sessions, those whose key is gone are removed at once. What somebody did to
+// the device by wg(8) is put right as far as it concerns our key and whether a
+// peer is there; peers that were added are left alone.
 //
 // It returns what went wrong with single peers; the others are set.
 func (t *Tunnel) SetPeers(want []Peer) error {
@@ -31,7 +32,7 @@ func (t *Tunnel) SetPeers(want []Peer) error {
 	for _, p := range want {
 		keys[p.Key] = true
 	}
-	var errs []error
+	errs := []error{t.recall()}
 	for _, key := range slices.Collect(maps.Keys(t.lane)) {
 		if !keys[key] {
 			errs = append(errs, t.remove(key))
@@ -41,6 +42,25 @@ func (t *Tunnel) SetPeers(want []Peer) error {
 		errs = append(errs, t.set(p))
 	}
 	return errors.Join(errs...)
+}
+
+// recall forgets having told the device of peers that it does not have, and
+// gives it our key if it has another. The caller holds mu.
+func (t *Tunnel) recall() error {
+	text, err := t.dev.IpcGet()
+	if err != nil {
+		return fmt.Errorf("wireguard %s: %w", t.opt.Name, err)
+	}
+	there := map[PublicKey]bool{}
+	for _, p := range parsePeers(text) {
+		there[p.Key] = true
+	}
+	maps.DeleteFunc(t.peers, func(key PublicKey, _ Peer) bool { return !there[key] })
+	own := "private_key=" + hex.EncodeToString(t.opt.Key[:]) + "\n"
+	if strings.HasPrefix(text, own) {
+		return nil
+	}
+	return t.dev.IpcSet(own)
 }
 
 // remove removes a peer. The caller holds mu.
@@ -85,9 +105,16 @@ func difference(was, p *Peer, known bool) string {
 		fmt.Fprintf(&b, "endpoint=%v\n", p.Endpoint)
 	}
 	if !known || !slices.Equal(was.Allowed, p.Allowed) {
-		b.WriteString("replace_allowed_ips=true\n")
-		for _, a := range p.Allowed {
+		if !known {
+			b.WriteString("replace_allowed_ips=true\n")
+		}
+		for _, a := range p.Allowed { // first: nothing is without an owner for a moment
 			fmt.Fprintf(&b, "allowed_ip=%v\n", a)
+		}
+		for _, a := range was.Allowed {
+			if !slices.Contains(p.Allowed, a) {
+				fmt.Fprintf(&b, "allowed_ip=-%v\n", a)
+			}
 		}
 	}
 	if !known || was.Keepalive != p.Keepalive { // last: it sends one at once

@@ -1,6 +1,7 @@
 package wg
 
 import (
+	"encoding/hex"
 	"net/netip"
 	"slices"
 	"strings"
@@ -15,6 +16,12 @@ func TestDifference(t *testing.T) {
 	psk := "preshared_key=" + strings.Repeat("00", 32) + "\n"
 	allowed := "replace_allowed_ips=true\nallowed_ip=10.5.1.0/24\nallowed_ip=fd00:5:100::/64\n"
 	allowed = strings.ReplaceAll(allowed, "fd00:5:100::/64", subnets(1)[1].String())
+	gone := func(n int) (text string) {
+		for _, a := range subnets(n) {
+			text += "allowed_ip=-" + a.String() + "\n"
+		}
+		return text
+	}
 	for _, tc := range []struct {
 		name   string
 		change func(*Peer)
@@ -25,8 +32,8 @@ func TestDifference(t *testing.T) {
 		{"all", func(*Peer) {}, true, psk + "endpoint=192.0.2.1:51820\n" + allowed + "persistent_keepalive_interval=25\n"},
 		{"the preshared key", func(p *Peer) { p.PSK = PresharedKey{0xab} }, false, "preshared_key=ab" + strings.Repeat("00", 31) + "\n"},
 		{"the endpoint", func(p *Peer) { p.Endpoint = netip.MustParseAddrPort("[2001:db8::1]:1") }, false, "endpoint=[2001:db8::1]:1\n"},
-		{"the subnets", func(p *Peer) { p.Allowed = subnets(2)[:1] }, false, "replace_allowed_ips=true\nallowed_ip=10.5.2.0/24\n"},
-		{"no subnets", func(p *Peer) { p.Allowed = nil }, false, "replace_allowed_ips=true\n"},
+		{"the subnets", func(p *Peer) { p.Allowed = subnets(2)[:1] }, false, "allowed_ip=10.5.2.0/24\n" + gone(1)},
+		{"no subnets", func(p *Peer) { p.Allowed = nil }, false, gone(1)},
 		{"the keepalive", func(p *Peer) { p.Keepalive = 0 }, false, "persistent_keepalive_interval=0\n"},
 	} {
 		p := base
@@ -192,4 +199,31 @@ func FuzzParsePeers(f *testing.F) {
 			t.Errorf("%d peers", n)
 		}
 	})
+}
+
+// What wg(8) did to a peer of ours, and to our key, is put right with the next
+// list of peers, even an equal one; a peer that it added stays.
+func TestSetPeersPutsRight(t *testing.T) {
+	a, b := pair(t, 0, nil)
+	a.meet(b)
+	stranger, other := NewPrivateKey().Public(), NewPrivateKey()
+	must(t, a.dev.IpcSet("private_key="+hex.EncodeToString(other[:])+"\n"+
+		"public_key="+hex.EncodeToString(stranger[:])+"\nallowed_ip=10.99.0.0/24\n"))
+	bKey := b.key()
+	must(t, a.dev.IpcSet("public_key="+hex.EncodeToString(bKey[:])+"\nremove=true\n"))
+	if _, there := a.status(b.key()); there {
+		t.Fatal("the peer was not removed")
+	}
+	must(t, a.SetPeers([]Peer{b.as(0)}))
+	if _, there := a.status(b.key()); !there {
+		t.Error("a peer that was removed by hand is not put back")
+	}
+	if _, there := a.status(stranger); !there {
+		t.Error("a peer that was added by hand is gone")
+	}
+	text, err := a.dev.IpcGet()
+	must(t, err)
+	if !strings.HasPrefix(text, "private_key="+hex.EncodeToString(a.opt.Key[:])+"\n") {
+		t.Error("the key that was set by hand stays")
+	}
 }

@@ -13,12 +13,18 @@ type room struct {
 	mu    sync.Mutex
 	used  int
 	limit int
+	vain  bool          // the latest wait was
 	freed chan struct{} // has an element if used fell below limit
 }
 
 // patience is how long a full room is believed to be full. Under load places
-// come back within a fraction of it.
-const patience = 10 * time.Millisecond
+// come back within a fraction of it. After a wait in vain somebody may be
+// filling the room with what never leaves, on purpose: then it is less, until a
+// place comes back in time.
+const (
+	patience  = 10 * time.Millisecond
+	suspicion = time.Millisecond
+)
 
 func newRoom(limit int) *room { return &room{limit: limit, freed: make(chan struct{}, 1)} }
 
@@ -60,25 +66,43 @@ func (r *room) wait(timer *time.Timer, done <-chan struct{}) bool {
 	if !r.full() {
 		return true
 	}
-	timer.Reset(patience)
+	timer.Reset(r.patience())
 	defer timer.Stop()
 	for {
 		select {
 		case <-r.freed:
-			if !r.full() {
+			if r.waited(false) {
 				r.wake() // others may be waiting for the same
 				return true
 			}
 		case <-done:
 			return true
 		case <-timer.C:
-			r.mu.Lock()
-			defer r.mu.Unlock()
-			if r.used < r.limit {
-				return true
-			}
-			r.used = 0
-			return false
+			return r.waited(true)
 		}
 	}
+}
+
+func (r *room) patience() time.Duration {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.vain {
+		return suspicion
+	}
+	return patience
+}
+
+// waited tells whether there is a place now. If there is none and the wait is
+// over, all that is inside must be lost, and there is again.
+func (r *room) waited(over bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	free := r.used < r.limit
+	if free || over {
+		r.vain = !free
+	}
+	if !free && over {
+		r.used = 0
+	}
+	return free
 }

@@ -57,6 +57,7 @@ type Tunnel struct {
 	mac1    *mac1
 	made    chan struct{} // closed when dev is set
 	done    chan struct{} // closed when the tunnel is closing
+	up      atomic.Bool   // New has succeeded
 	closing atomic.Bool
 	failed  atomic.Pointer[error]
 
@@ -85,6 +86,7 @@ func New(o Options) (*Tunnel, error) {
 		t.Close()
 		return nil, fmt.Errorf("wireguard %s: %w", o.Name, err)
 	}
+	t.up.Store(true)
 	return t, nil
 }
 
