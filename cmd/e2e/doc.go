@@ -21,5 +21,7 @@
 // replies, log lines, bytes or ICMP errors, each within a limit.
 //
 // They need root, but for TestUserNS…, which show the same as a plain user.
-// The binary is built once, or taken from $WEFT_BIN.
+// The binary is built once, or taken from $WEFT_BIN; so is wireguard-go, or from
+// $WG_GO_BIN. On an emulated machine set
+// $WEFT_E2E_SLOW: transfers are then shorter and limits longer.
 package e2e

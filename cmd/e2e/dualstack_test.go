@@ -16,6 +16,7 @@ func TestIPv6Only(t *testing.T) {
 	}{
 		{"udp", nil, 1452},
 		{"vxlan", []int{3}, 1430},
+		{"wireguard", nil, 1420},
 	} {
 		t.Run(c.backend, func(t *testing.T) {
 			kernel := map[int]bool{}

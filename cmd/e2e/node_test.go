@@ -22,7 +22,8 @@ import (
 	"weft/cmd/weft/lab/probe"
 )
 
-// device describes flannel0 and what hangs on it, link-local addresses aside.
+// device describes flannel0, or one of its like, and what hangs on it,
+// link-local addresses aside.
 type device struct {
 	index, mtu    int
 	addrs, routes []string
@@ -32,10 +33,15 @@ func (d device) String() string {
 	return fmt.Sprintf("index %d, mtu %d, %s; %s", d.index, d.mtu, strings.Join(d.addrs, " "), strings.Join(d.routes, "; "))
 }
 
-func flannel0(t testing.TB, n *lab.Node) (d device) {
+func flannel0(t testing.TB, n *lab.Node) device {
+	t.Helper()
+	return deviceOf(t, n, "flannel0")
+}
+
+func deviceOf(t testing.TB, n *lab.Node, name string) (d device) {
 	t.Helper()
 	nl := n.Host.Netlink()
-	link := get(t, func() (netlink.Link, error) { return nl.LinkByName("flannel0") })
+	link := get(t, func() (netlink.Link, error) { return nl.LinkByName(name) })
 	d.index, d.mtu = link.Attrs().Index, link.Attrs().MTU
 	for _, a := range get(t, func() ([]netlink.Addr, error) { return nl.AddrList(link, netlink.FAMILY_ALL) }) {
 		if !a.IP.IsLinkLocalUnicast() {

@@ -13,6 +13,7 @@ type Lane struct {
 	inside  atomic.Int64 // packets read and not sent
 	stuck   atomic.Int64 // packets read before the latest stall and not sent
 	open    atomic.Bool  // what enters leaves soon: there is a session
+	knocked atomic.Int64 // nanoseconds of the Unix epoch: when a packet was last admitted without a session
 	moved   atomic.Bool  // packets left since the reader last waited in vain
 	strange string       // how the device's log calls the peer
 
@@ -25,10 +26,16 @@ type Lane struct {
 const staged = 128
 
 // Admit counts n packets about to be handed to the device. It reports false,
-// and they must be dropped, if there is no session and enough wait for one.
+// and they must be dropped, if there is no session and enough wait for one. But
+// one a second is let in: the device begins a handshake when it gets a packet,
+// and at no other time if the last one was begun by the peer and broke off.
 func (l *Lane) Admit(n int) bool {
-	if !l.open.Load() && l.inside.Load()+int64(n) > staged && l.inside.Load() > 0 {
-		return false
+	if !l.open.Load() {
+		now := time.Now().UnixNano()
+		if l.inside.Load()+int64(n) > staged && l.inside.Load() > 0 && now-l.knocked.Load() < int64(time.Second) {
+			return false
+		}
+		l.knocked.Store(now)
 	}
 	l.inside.Add(int64(n))
 	return true

@@ -8,6 +8,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
+
+	"golang.zx2c4.com/wireguard/device"
 )
 
 // A Peer is what the tunnel is to know of one.
@@ -150,4 +153,33 @@ func (t *Tunnel) Endpoint(key PublicKey) (netip.AddrPort, bool) {
 		return netip.AddrPort{}, false
 	}
 	return peers[i].Endpoint, true
+}
+
+// callOn begins a handshake with the peer at that address if there is no session
+// with it: it sends for one that we do not have, so it must have been ours
+// before we started, and it would go on for 15 s before it called on us.
+func (t *Tunnel) callOn(at netip.AddrPort, now time.Time) {
+	if was := t.called.Load(); now.UnixNano()-was >= int64(callingPause) && t.called.CompareAndSwap(was, now.UnixNano()) {
+		t.calls.Go(func() { t.handshakeWith(at) }) // a receiver must not wait for mu: the bind is closed while others hold it
+	}
+}
+
+// callingPause is how long after one stray datagram others are not looked into.
+const callingPause = 100 * time.Millisecond
+
+// handshakeWith begins a handshake with the peer whose lease names that address,
+// unless there is a session. The device begins one in 5 s at most.
+func (t *Tunnel) handshakeWith(at netip.AddrPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for key, p := range t.peers {
+		if p.Endpoint != at || t.lane[key].answers.Load() == sessionHeld {
+			continue
+		}
+		if peer := t.dev.LookupPeer(device.NoisePublicKey(key)); peer != nil {
+			if err := peer.SendHandshakeInitiation(false); err != nil {
+				t.log.Debug("wireguard: handshake not begun", "iface", t.opt.Name, "err", err)
+			}
+		}
+	}
 }

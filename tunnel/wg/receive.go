@@ -28,6 +28,8 @@ type receiver struct {
 
 	id   uint32   // of the session that the latest datagram was for
 	sess *session // nil: not looked for since the last receive
+
+	stray bool // the latest datagram was for no session of ours
 }
 
 func newReceiver(t *Tunnel, o *opening, p *tunnel.Port) *receiver {
@@ -51,6 +53,10 @@ func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (
 			first := r.rest == nil
 			b := r.datagram(m)
 			packet, ok := r.vet(b)
+			if !ok && r.stray {
+				r.stray = false
+				r.t.callOn(m.From, now)
+			}
 			if !ok || !packet && r.crossed(m.From, b, now) {
 				continue
 			}
@@ -136,6 +142,7 @@ func (r *receiver) transport(b []byte) (packet, ok bool) {
 		r.id, r.sess = id, r.t.sessions.find(id)
 	}
 	if r.sess == nil {
+		r.stray = true
 		return false, r.drop(UnknownSession)
 	}
 	if r.sess.replayed(binary.LittleEndian.Uint64(b[8:])) {

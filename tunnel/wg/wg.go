@@ -59,6 +59,8 @@ type Tunnel struct {
 	done    chan struct{} // closed when the tunnel is closing
 	up      atomic.Bool   // New has succeeded
 	closing atomic.Bool
+	calls   sync.WaitGroup
+	called  atomic.Int64 // nanoseconds of the Unix epoch: when callOn last acted
 	failed  atomic.Pointer[error]
 
 	outward, inward *room
@@ -109,6 +111,7 @@ func (t *Tunnel) Close() {
 	t.bind.interrupt()
 	t.dev.Close()
 	<-t.dev.Wait()
+	t.calls.Wait() // no receiver adds to them any more
 }
 
 // Ended returns a channel that is closed when the tunnel has ended, by Close or
