@@ -42,6 +42,8 @@ type opening struct {
 	stop  *tunnel.Stopper
 	ports [2]*tunnel.Port // by family; nil: none
 	users atomic.Int32    // the bind and its receivers at work
+	done  <-chan struct{} // stop's
+	held  chan *heldBack  // initiations that come late
 }
 
 // enter reports whether the ports are still open, and keeps them so.
@@ -78,7 +80,7 @@ func (b *bind) Open(port uint16) (fns []conn.ReceiveFunc, actual uint16, err err
 	if err != nil {
 		return nil, 0, err
 	}
-	o := &opening{stop: stop}
+	o := &opening{stop: stop, done: stop.Done(), held: make(chan *heldBack, 16)}
 	o.users.Store(1)
 	for family, local := range b.t.opt.Local {
 		if !local.IsValid() {
@@ -100,7 +102,7 @@ func (b *bind) Open(port uint16) (fns []conn.ReceiveFunc, actual uint16, err err
 		fns = append(fns, newReceiver(b.t, o, p).receive)
 	}
 	b.now = o
-	return fns, port, nil
+	return append(fns, o.receiveHeldBack), port, nil
 }
 
 // Close ends all sending and receiving.

@@ -243,7 +243,7 @@ func TestBind(t *testing.T) {
 	must(t, a.bind.Close())
 	fns, port, err := a.bind.Open(0)
 	must(t, err)
-	if len(fns) != 2 || port == 0 || a.at(0).Port() != port || a.at(1).Port() != port {
+	if len(fns) != 3 || port == 0 || a.at(0).Port() != port || a.at(1).Port() != port {
 		t.Errorf("%d receivers, port %d", len(fns), port)
 	}
 	must(t, a.bind.SetMark(0))

@@ -155,10 +155,21 @@ func (r *receiver) transport(b []byte) (packet, ok bool) {
 	return true, true
 }
 
-// crossed tells whether b is an initiation that crossed one of ours, which counts
-// in its place. Nothing is lost with it.
+// crossed looks at handshake messages, and tells whether b is an initiation that
+// crossed one of ours, which counts in its place: it is held back.
 func (r *receiver) crossed(from netip.AddrPort, b []byte, now time.Time) bool {
-	return binary.LittleEndian.Uint32(b) == typeInitiation && r.t.crossings.prevails(from, b, now)
+	switch c := &r.t.crossings; binary.LittleEndian.Uint32(b) {
+	case typeResponse:
+		c.answered(from)
+	case typeInitiation:
+		if !c.prevails(from, b, now) {
+			return false
+		}
+		h := &heldBack{message: [initiationBytes]byte(b), from: r.from.endpoint(from), to: r.open.held, crossing: c}
+		time.AfterFunc(crossingTime, h.come)
+		return true
+	}
+	return false
 }
 
 // overdue tells whether a message has waited so long that its sender should be
