@@ -35,16 +35,22 @@ func sendSegments(fd int, to unix.Sockaddr, data []byte, size uint16) error {
 
 // Loopback and veth carry a run whole, and UDP_GRO hands it over as one
 // message: a node that talks to a neighbour on its own host is as fast as it
-// gets, and the labs measure something. (Inbox, 64 KiB buffers.)
+// gets, and the labs measure something. Before Linux 5.11 the run is cut on its
+// way, and nothing of it is lost. (Inbox, 64 KiB buffers.)
 func TestAssumeRunArrivesWhole(t *testing.T) {
 	namespace(t)
 	data := pattern(1, 40*1400)
 	from, _ := rawPort(t, netip.AddrPortFrom(loopback4, 0))
 	whole := testPort(t, PortOptions{Local: netip.AddrPortFrom(loopback4, 0), Allow: GRO, Stop: stopper(t)})
 	single := testPort(t, PortOptions{Local: netip.AddrPortFrom(loopback4, 0), Stop: stopper(t)})
+	carried, err := hasFeature("lo", udpSuperpackets)
+	must(t, err)
 	for p, want := range map[*Port]int{whole: 1, single: 40} {
+		if !carried {
+			want = 40
+		}
 		must(t, sendSegments(from, sockaddr(p.Local()), data, 1400))
-		if !p.Features().Has(GRO) && want == 1 {
+		if !p.Features().Has(GRO) && p == whole {
 			t.Skip("no UDP_GRO here")
 		}
 		inbox, messages, size := NewInbox(), 0, 0

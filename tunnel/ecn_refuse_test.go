@@ -63,8 +63,8 @@ func TestPortDemotesECNAndGSO(t *testing.T) {
 	if !a.Features().Has(GSO) {
 		t.Skip("no GSO here")
 	}
-	a.caps.maxRun = 500 // more than any kernel takes
-	want := train(0, 600, 40, 7)
+	a.caps.maxRun = defaultRoom - 100 // more than any kernel takes
+	want := train(0, defaultRoom, 40, 7)
 	msgs := runs(NewAddr(b.Local()), want, a.MaxRun())
 	for i := range msgs {
 		msgs[i].ECN = 2

@@ -36,6 +36,7 @@ const (
 // An Inbox receives what a port has to give in one go.
 type Inbox struct {
 	Messages []Received
+	Idle     bool // the port was empty when Recv was called
 	buf      []byte
 	hdrs     []mmsghdr
 	iovs     []unix.Iovec
@@ -74,6 +75,7 @@ func (p *Port) Recv(b *Inbox) error {
 	if p.pace == Shared {
 		runtime.Gosched()
 	}
+	b.Idle = false
 	for tries := 0; ; tries++ {
 		if p.stop.Stopped() {
 			return ErrClosed
@@ -83,6 +85,7 @@ func (p *Port) Recv(b *Inbox) error {
 		case e == unix.EINTR:
 			continue
 		case e == unix.EAGAIN:
+			b.Idle = true
 			if p.pace.rest(tries) {
 				continue
 			}

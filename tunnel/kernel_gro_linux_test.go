@@ -14,9 +14,16 @@ import (
 // What UDP_GRO joins. On a veth it works once GRO is on at the receiving end,
 // and only on what one turn of that end's queue holds.
 
-// joinAtOnce switches GRO on for the test's end of the wire.
+// joinAtOnce switches GRO on for the test's end of the wire. A veth that can do
+// it without an XDP program, as since Linux 5.13, comes with GRO off; on one
+// that comes with GRO on, that means nothing.
 func joinAtOnce(t testing.TB) {
 	t.Helper()
+	means, err := hasFeature("wire0", "rx-gro")
+	must(t, err)
+	if means {
+		t.Skip("a veth of this kernel joins nothing without XDP; Linux 5.13 does")
+	}
 	must(t, setFeatures("wire0", true, []string{"rx-gro"}))
 }
 

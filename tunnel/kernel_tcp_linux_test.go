@@ -156,7 +156,7 @@ func TestKernelAssumptionTCPSuperpackets(t *testing.T) {
 				if tc.allow == 0 && k.outer != k.inner {
 					t.Skip("the device's mode has nothing to do with the wire")
 				}
-				r := newRelay(t, k, tc.allow, tc.want)
+				r := newRelay(t, k, tc.allow, k.sums(tc.want))
 				l, err := net.Listen("tcp", netip.AddrPortFrom(netip.MustParseAddr(podOf[k.inner]), 0).String())
 				must(t, err)
 				port := uint16(l.Addr().(*net.TCPAddr).Port)
@@ -173,7 +173,7 @@ func TestKernelAssumptionTCPSuperpackets(t *testing.T) {
 }
 
 // The peer's UDP superpackets are rebuilt as they were: a pod's socket gets
-// every datagram, at its length.
+// every datagram, at its length. Before Linux 5.11 the peer has none to send.
 func TestKernelAssumptionUDPSuperpackets(t *testing.T) {
 	for name, allow := range map[string]Feature{"uso": allTUN, "no uso": Vnet | TSO} {
 		t.Run(name, func(t *testing.T) {
@@ -191,7 +191,11 @@ func TestKernelAssumptionUDPSuperpackets(t *testing.T) {
 					}
 				})
 				sameDatagrams(t, got, split(Received{Data: pattern(9, 40300), Size: 1000}))
-				if r.supers != 1 || r.cut != 41 {
+				supers, cut := 1, 41
+				if !k.keepsRuns() {
+					supers, cut = 0, 0
+				}
+				if r.supers != supers || r.cut != cut {
 					t.Errorf("%d superpackets became %d packets", r.supers, r.cut)
 				}
 			})

@@ -33,7 +33,7 @@ func TestUserNS(t *testing.T) {
 	if os.Getenv(childEnv) != "" {
 		t.Skip("this is the child")
 	}
-	cmd := exec.Command(os.Args[0], "-test.run=^Test(TUN|Plain|Port|Assume|KernelAssumption)", "-test.v", "-test.count=1", "-test.timeout=120s")
+	cmd := exec.Command(os.Args[0], "-test.run=^Test(TUN|Plain|Port|Assume|KernelAssumption)", "-test.v", "-test.count=1", "-test.timeout="+childLimit(t).String())
 	cmd.Env = append(os.Environ(), childEnv+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  unix.CLONE_NEWNET | unix.CLONE_NEWUSER,
@@ -50,6 +50,16 @@ func TestUserNS(t *testing.T) {
 	case !strings.Contains(string(out), "--- PASS: TestTUN"):
 		t.Skipf("no TUN device in a user namespace here:\n%s", out)
 	}
+}
+
+// childLimit lets a child give up while there is time left to show what it
+// said. Zero is no limit.
+func childLimit(t *testing.T) time.Duration {
+	end, ok := t.Deadline()
+	if !ok {
+		return 0
+	}
+	return time.Until(end) * 9 / 10
 }
 
 // namespace puts the test's thread into a network namespace of its own, with

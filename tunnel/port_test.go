@@ -85,6 +85,11 @@ func firstErr(msgs []Message) error {
 	return nil
 }
 
+// defaultRoom is how many datagrams of up to 300 bytes fit a socket's buffer of
+// net.core.rmem_max's default, 208 KiB, doubled: each counts with the memory it
+// takes, up to 1280 bytes. The root of a user namespace can have no more.
+const defaultRoom = 300
+
 // inboxes saves making one, of 4 MiB, for every call of receive.
 var inboxes = sync.Pool{New: func() any { return NewInbox() }}
 

@@ -135,10 +135,11 @@ func TestPortDemotesGSO(t *testing.T) {
 			}
 			a.caps.maxRun = 500
 			to := NewAddr(b.Local())
-			first, second, third := train(0, 300, 40, 40), train(300, 300, 40, 7), train(600, 4, 40, 40)
+			const run = defaultRoom/2 - 2
+			first, second, third := train(0, run, 40, 40), train(run, run, 40, 7), train(2*run, 4, 40, 40)
 			msgs := append(append(runs(to, first, a.MaxRun()), runs(to, second, a.MaxRun())...), runs(to, third, a.MaxRun())...)
 			send(t, a, msgs)
-			sameDatagrams(t, receive(t, b, 604), append(append(first, second...), third...))
+			sameDatagrams(t, receive(t, b, defaultRoom), append(append(first, second...), third...))
 			if len(told) != 1 || told[0] != GSO {
 				t.Errorf("told %v, want gso once", told)
 			}

@@ -76,6 +76,7 @@ type kernelPeer struct {
 	outer, inner int // IP versions
 	mtu          int // of its device
 	port         *Port
+	computes     bool // its end of the wire is a tap that knows nothing of tunnels
 }
 
 const vxlanHeader = 8 + 14 // VXLAN and inner Ethernet, bytes

@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"weft/cmd/weft/lab"
 )
@@ -86,14 +89,41 @@ func reachCommon(t testing.TB, a, b *lab.Node) {
 // lacks checks that what was switched off is off, and the rest on.
 func lacks(t *testing.T, m mark, off, mode string) {
 	t.Helper()
-	features := m.await(t, "data plane open").Features
+	features, uso := m.await(t, "data plane open").Features, takesUSO(t, m.n.Pod)
 	for _, f := range []string{"vnet", "tso", "uso", "gso", "gro", "mmsg"} {
 		not := slices.Contains(strings.Split(off, ","), f) || mode == "plain"
 		if f == "tso" || f == "uso" {
-			not = not || strings.Contains(off, "vnet")
+			not = not || strings.Contains(off, "vnet") || f == "uso" && !uso
 		}
 		if slices.Contains(strings.Split(features, ","), f) == not {
 			t.Errorf("%s: switched off is %q, mode %q, in use are %s", m.n.Name, off, mode, features)
 		}
 	}
+}
+
+// takesUSO says whether TUN devices of this kernel take UDP superpackets, as
+// they do since Linux 6.2.
+func takesUSO(t testing.TB, at *lab.Place) bool {
+	t.Helper()
+	const uso4, uso6 = 0x20, 0x40 // TUN_F_USO4, TUN_F_USO6 (linux/if_tun.h)
+	err := at.Do(func() error {
+		fd, err := unix.Open("/dev/net/tun", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		ifr, err := unix.NewIfreq("uso%d")
+		if err != nil {
+			return err
+		}
+		ifr.SetUint16(unix.IFF_TUN | unix.IFF_NO_PI | unix.IFF_VNET_HDR)
+		if err := unix.IoctlIfreq(fd, unix.TUNSETIFF, ifr); err != nil {
+			return fmt.Errorf("TUNSETIFF: %w", err)
+		}
+		return unix.IoctlSetInt(fd, unix.TUNSETOFFLOAD, unix.TUN_F_CSUM|uso4|uso6)
+	})
+	if err != unix.EINVAL {
+		must(t, err)
+	}
+	return err == nil
 }

@@ -119,7 +119,7 @@ func begin(t testing.TB, from, to *lab.Node, addr netip.Addr, bytes int64) *traf
 		case <-tr.stop:
 			return false
 		default:
-			return bytes == 0 || sent < bytes
+			return bytes == 0 || sent < bytes/slowness
 		}
 	}
 	errs := make(chan error, 4)
@@ -167,7 +167,7 @@ func (tr *traffic) progress(t testing.TB, n int64) {
 	t.Helper()
 	ctx := within(t)
 	for i, f := range tr.flows {
-		for goal := f.bytes.Load() + n; f.bytes.Load() < goal; {
+		for goal := f.bytes.Load() + n/slowness; f.bytes.Load() < goal; {
 			select {
 			case <-f.moved:
 			case err := <-tr.done:

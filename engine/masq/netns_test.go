@@ -48,7 +48,7 @@ func inNamespaces(t *testing.T, f func(t *testing.T)) {
 
 func runChild(t *testing.T, attr *syscall.SysProcAttr) {
 	name, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v", "-test.count=1", "-test.timeout=60s")
+	cmd := exec.Command(os.Args[0], "-test.run=^"+name+"$", "-test.v", "-test.count=1", "-test.timeout="+childLimit(t).String())
 	cmd.Env = append(os.Environ(), childEnv+"=1")
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
@@ -64,6 +64,16 @@ func runChild(t *testing.T, attr *syscall.SysProcAttr) {
 		t.Fatalf("the child ran nothing:\n%s", out)
 	}
 	t.Logf("%s", out)
+}
+
+// childLimit lets a child give up while there is time left to show what it
+// said. Zero is no limit.
+func childLimit(t *testing.T) time.Duration {
+	end, ok := t.Deadline()
+	if !ok {
+		return 0
+	}
+	return time.Until(end) * 9 / 10
 }
 
 // run returns what a program prints, and skips the test if it is not installed.

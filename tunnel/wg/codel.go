@@ -53,6 +53,10 @@ func (c *codel) judge(waited time.Duration, now time.Time) bool {
 	return true
 }
 
+// empty notes that nothing waits: there is no queue to shorten, however long
+// single datagrams wait for somebody to wake up.
+func (c *codel) empty() { c.above, c.dropping = time.Time{}, false }
+
 // late tells whether all datagrams of the last interval have waited too long.
 func (c *codel) late(waited time.Duration, now time.Time) bool {
 	switch {

@@ -78,3 +78,16 @@ func TestCodelRemembers(t *testing.T) {
 		}
 	}
 }
+
+// TestCodelLeavesSparseTrafficAlone: one datagram now and then is no queue, even
+// on a machine that takes long to wake up.
+func TestCodelLeavesSparseTrafficAlone(t *testing.T) {
+	f := newFeed()
+	for gap := time.Second; gap < 200*time.Second; gap *= 2 {
+		f.now = f.now.Add(gap)
+		f.c.empty()
+		if f.c.judge(2*codelTarget, f.now) {
+			t.Errorf("dropped %v after the one before it", gap)
+		}
+	}
+}

@@ -89,6 +89,9 @@ func (r *receiver) refill() error {
 	r.at, r.next, r.rest, r.sess = true, 0, nil, nil
 	err := r.port.Recv(r.inbox)
 	if err == nil {
+		if r.inbox.Idle {
+			r.queue.empty()
+		}
 		return nil
 	}
 	r.at, r.inbox.Messages = false, r.inbox.Messages[:0]
