@@ -37,27 +37,33 @@ func (p *plane) learn(to *peer) int {
 // learn asks the kernel how long a datagram to the peer may be, and remembers
 // what this leaves for inner packets.
 func (p *wgPlane) learn(to *wgPeer) {
-	for _, l := range p.links {
-		end, ok := p.endpoint(l, to.key)
-		if !ok {
-			continue
-		}
-		local, overhead := netip.IPv4Unspecified(), outer4
-		if end.Addr().Is6() {
-			local, overhead = netip.IPv6Unspecified(), outer6
-		}
-		mtu, err := tunnel.PathMTU(local, end)
-		if err != nil {
-			return
-		}
-		limit := (mtu - overhead - wg.Overhead) &^ 15 // packets are padded to 16 bytes
-		if limit >= p.back.mtu {
-			limit = 0
-		}
-		if old := to.limit.Swap(int32(limit)); int(old) != limit {
-			p.node.log.Info("path MTU learnt", "peer", end.Addr(), "mtu", mtu, "inner", limit)
-		}
+	end, ok := p.endpoint(to.link, to.key)
+	if !ok {
+		return
 	}
+	local, overhead := netip.IPv4Unspecified(), outer4
+	if end.Addr().Is6() {
+		local, overhead = netip.IPv6Unspecified(), outer6
+	}
+	mtu, err := tunnel.PathMTU(local, end)
+	if err != nil {
+		return
+	}
+	limit := wgLimit(mtu-overhead, p.back.mtu)
+	if old := to.limit.Swap(int32(limit)); int(old) != limit {
+		p.node.log.Info("path MTU learnt", "peer", end.Addr(), "mtu", mtu, "inner", limit)
+	}
+}
+
+// wgLimit is the longest inner packet whose datagram has at most so many bytes;
+// 0 if that is no limit for a device with that MTU. Packets are padded to 16
+// bytes, but not beyond the MTU.
+func wgLimit(datagram, mtu int) int {
+	limit := datagram - wg.Overhead
+	if limit >= mtu {
+		return 0
+	}
+	return limit &^ 15
 }
 
 // relearn learns the limits of paths that turned out too narrow, and looks at
@@ -72,6 +78,7 @@ func (p *wgPlane) relearn(ctx context.Context) error {
 		case to := <-p.tooLong:
 			p.learn(to)
 		case <-tick.C:
+			p.watchAround()
 			for _, to := range *p.lanes.Load() {
 				if to.limit.Load() > 0 {
 					p.learn(to)

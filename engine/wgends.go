@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
@@ -32,19 +33,61 @@ type wgEnds struct {
 }
 
 // takeOver removes, at the start, what another backend has left behind, stock
-// flanneld's VXLAN device with flannel's defaults included.
-func (p *wgPlane) takeOver() {
+// flanneld's VXLAN devices included. From before that until the routes are ours
+// a blackhole stands where packets would else leave in the clear.
+func (p *wgPlane) takeOver() error {
+	if err := route.Guard(p.networks()); err != nil {
+		return err
+	}
 	if p.tookOver {
-		return
+		return nil
 	}
 	p.tookOver = true
 	p.node.clearAway(p.back)
-	removed, err := route.RemoveStock(route.Stock{VNI: 1, Port: 8472, Networks: []netip.Prefix{p.cfg.Network, p.cfg.IPv6Network}})
-	for _, name := range removed {
-		p.node.log.Info("took over from a kernel VXLAN device", "iface", name)
+	stock, err := route.StockVXLANs()
+	for _, s := range stock {
+		s.Networks = p.networks()
+		removed, e := route.RemoveStock(s)
+		for _, name := range removed {
+			p.node.log.Info("took over from a kernel VXLAN device", "iface", name)
+		}
+		err = errors.Join(err, e)
 	}
 	if err != nil {
 		p.node.log.Warn("a kernel VXLAN device is left alone", "err", err)
+	}
+	return nil
+}
+
+// networks are the overlay's, of the families in use.
+func (p *wgPlane) networks() (ns []netip.Prefix) {
+	for _, f := range [...]struct{ subnet, network netip.Prefix }{{p.own.Subnet, p.cfg.Network}, {p.own.Subnet6, p.cfg.IPv6Network}} {
+		if f.subnet.IsValid() {
+			ns = append(ns, f.network.Masked())
+		}
+	}
+	return ns
+}
+
+// watchAround tells, and makes the node not ready, while routes lead packets
+// for the overlay past the tunnel: they are in the clear.
+func (p *wgPlane) watchAround() {
+	const cause = "routes lead around the tunnel: packets travel in the clear"
+	routes, err := route.Around(p.networks(), []netip.Prefix{p.own.Subnet, p.own.Subnet6}, p.back.devices())
+	text := strings.Join(routes, ", ")
+	switch {
+	case err != nil:
+		p.node.log.Warn("routes around the tunnel not looked for", "err", err)
+	case text == p.around:
+	case text == "":
+		p.node.mend(cause)
+		p.node.log.Info("no route leads around the tunnel any more")
+	default:
+		p.node.fail(cause)
+		p.node.log.Error("routes lead around the tunnel, and packets by them travel in the clear; remove them", "routes", text)
+	}
+	if err == nil {
+		p.around = text
 	}
 }
 
@@ -59,7 +102,9 @@ func (p *wgPlane) openLink(ctx context.Context, l *wgEnds) (err error) {
 	if err := l.routes.Set(ctx, p.desired(l)); err != nil && ctx.Err() == nil {
 		p.node.log.Error("kernel state not as it should be; trying again", "iface", l.name, "err", err)
 	}
-	p.answer.trusted.Store(l.routes.AcceptLocal())
+	if l.inner[0] { // it concerns answers of IPv4 alone
+		p.answer.trusted.Store(l.routes.AcceptLocal())
+	}
 	if err = l.dev.Probe(); err != nil {
 		return err
 	}
@@ -69,7 +114,6 @@ func (p *wgPlane) openLink(ctx context.Context, l *wgEnds) (err error) {
 	if err != nil {
 		return err
 	}
-	reserve(len(p.links) * 4)
 	p.mu.Lock()
 	l.tunnel, l.counted, l.sockLost = t, [wg.NumLosses]uint64{}, 0
 	p.mu.Unlock()
@@ -92,9 +136,14 @@ func (p *wgPlane) endpoint(l *wgEnds, key wg.PublicKey) (netip.AddrPort, bool) {
 	return t.Endpoint(key)
 }
 
+// wgBuffer is how much may wait in a port's buffer, in bytes as the kernel
+// counts, which doubles it: some two milliseconds' worth at full rate. More is
+// delay, since TCP fills what there is.
+const wgBuffer = 600 << 10
+
 // openPort opens a port of a tunnel.
 func (p *wgPlane) openPort(local netip.AddrPort, stop *tunnel.Stopper) (*tunnel.Port, error) {
-	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stamp: true, Stop: stop, Demoted: p.demote})
+	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stamp: true, Buffer: wgBuffer, Stop: stop, Demoted: p.demote})
 }
 
 // demote says once that the kernel took back a capability.
@@ -117,8 +166,9 @@ func (p *wgPlane) desired(l *wgEnds) route.Desired {
 		}
 		a := tunnelAddr(f.subnet)
 		d.Addrs = append(d.Addrs, netip.PrefixFrom(a, a.BitLen()))
-		d.Routes = append(d.Routes, route.Route{Dst: f.network.Masked()})
-		if p.node.opt.Blackhole {
+		d.Routes = append(d.Routes, route.Route{Dst: f.network.Masked()},
+			route.Route{Dst: f.network.Masked(), Blackhole: true, Metric: route.GuardMetric})
+		if p.node.opt.Blackhole && f.subnet.Masked() != f.network.Masked() {
 			d.Routes = append(d.Routes, route.Route{Dst: f.subnet.Masked(), Blackhole: true, Metric: 4096})
 		}
 	}

@@ -35,6 +35,7 @@ type wgPlane struct {
 
 	demoted  demotions
 	tookOver bool         // what another backend left was looked for
+	around   string       // routes that lead around the tunnel, as told last
 	tooLong  chan *wgPeer // whose path turned out too narrow
 }
 
@@ -120,7 +121,7 @@ func (p *wgPlane) rebuildLink(l *wgEnds, lanes map[*wg.Lane]*wgPeer) (refused []
 			refused = append(refused, lease.Refusal{Lease: of, Err: err})
 			continue
 		}
-		peer := &wgPeer{lease: of, key: to.Key}
+		peer := &wgPeer{lease: of, key: to.Key, link: l}
 		if old := was[to.Key]; old != nil {
 			peer.limit.Store(old.limit.Load())
 		}
@@ -128,7 +129,7 @@ func (p *wgPlane) rebuildLink(l *wgEnds, lanes map[*wg.Lane]*wgPeer) (refused []
 		want = append(want, to)
 	}
 	if l.tunnel != nil {
-		if err := l.tunnel.SetPeers(want); err != nil {
+		if err := l.tunnel.SetPeers(want); err != nil && !closed(l.tunnel) {
 			p.node.log.Error("peers of the tunnel not as they should be", "iface", l.name, "err", err)
 		}
 	}
@@ -146,6 +147,16 @@ func (p *wgPlane) rebuildLink(l *wgEnds, lanes map[*wg.Lane]*wgPeer) (refused []
 	return refused
 }
 
+// closed tells whether a tunnel is closed, or has failed.
+func closed(t *wg.Tunnel) bool {
+	select {
+	case <-t.Ended():
+		return true
+	default:
+		return false
+	}
+}
+
 // peerOf returns the peer of a lane, or nil.
 func (p *wgPlane) peerOf(l *wg.Lane) *wgPeer { return (*p.lanes.Load())[l] }
 
@@ -156,7 +167,9 @@ func (p *wgPlane) open(ctx context.Context) (err error) {
 			p.lose()
 		}
 	}()
-	p.takeOver()
+	if err = p.takeOver(); err != nil {
+		return err
+	}
 	for _, l := range p.links {
 		if err = p.openLink(ctx, l); err != nil {
 			return fmt.Errorf("interface %s: %w", l.name, err)
@@ -165,6 +178,7 @@ func (p *wgPlane) open(ctx context.Context) (err error) {
 	p.mu.Lock()
 	p.rebuild()
 	p.mu.Unlock()
+	p.watchAround()
 	return nil
 }
 

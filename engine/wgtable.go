@@ -14,6 +14,7 @@ import (
 type wgPeer struct {
 	lease lease.Lease
 	key   wg.PublicKey
+	link  *wgEnds      // the interface
 	lane  *wg.Lane     // nil: its lease asks for another backend
 	limit atomic.Int32 // longest inner packet that fits its path, in bytes; 0: no limit known
 }

@@ -143,17 +143,10 @@ func (n *Node) underlay(cfg *lease.Config) (iface.Underlay, error) {
 	return u, err
 }
 
-// listenAddrs returns where the node listens: at any address, as kernels do, so that
-// a node whose address changes keeps its sessions.
-func listenAddrs(under iface.Underlay) (local [2]netip.Addr) {
-	if under.Addr.IsValid() {
-		local[0] = netip.IPv4Unspecified()
-	}
-	if under.Addr6.IsValid() {
-		local[1] = netip.IPv6Unspecified()
-	}
-	return local
-}
+// listenAddrs returns where the node listens, IPv4 and IPv6: at the addresses
+// that its lease names, or that stand for them behind a NAT, so that answers
+// bear the address that was called.
+func listenAddrs(under iface.Underlay) [2]netip.Addr { return [2]netip.Addr{under.Addr, under.Addr6} }
 
 // port returns where datagrams of an inner family are received.
 func (w *wireGuard) port(family int) uint16 {

@@ -214,14 +214,26 @@ func TestWireGuardPeers(t *testing.T) {
 	}
 }
 
-// It listens at any address of the families that there are.
+// It listens at the underlay's addresses, so that answers come from there.
 func TestWireGuardListens(t *testing.T) {
 	for own, want := range map[[2]string]string{
-		{"192.168.50.1", "2001:db8::1"}: "0.0.0.0 ::", {"192.168.50.1", ""}: "0.0.0.0 invalid IP", {"", "fd50::1"}: "invalid IP ::",
+		{"192.168.50.1", "2001:db8::1"}: "192.168.50.1 2001:db8::1", {"192.168.50.1", ""}: "192.168.50.1 invalid IP", {"", "fd50::1"}: "invalid IP fd50::1",
 	} {
 		local := listenAddrs(underOf(own[0], own[1]))
 		if got := local[0].String() + " " + local[1].String(); got != want {
 			t.Errorf("%v: %s, want %s", own, got, want)
+		}
+	}
+}
+
+// TestWGLimit: a path that carries the device's MTU is no limit, whatever is
+// padded; on a narrower one the longest packet is padded to no more.
+func TestWGLimit(t *testing.T) {
+	for _, tc := range []struct{ datagram, mtu, want int }{
+		{1472, 1420, 0}, {1452, 1420, 0}, {1451, 1420, 1408}, {1372, 1420, 1328}, {1360, 1420, 1328}, {1359, 1420, 1312},
+	} {
+		if got := wgLimit(tc.datagram, tc.mtu); got != tc.want {
+			t.Errorf("datagrams of %d, MTU %d: %d, want %d", tc.datagram, tc.mtu, got, tc.want)
 		}
 	}
 }

@@ -38,7 +38,7 @@ func buffers(n int) (bufs [][]byte) {
 // The near end's part of the way costs no allocation.
 func TestNearEndAllocations(t *testing.T) {
 	tun := newTunnel(Options{MTU: 1420, Key: NewPrivateKey()})
-	l := tun.lanes.add(PublicKey{1})
+	l := tun.lanes.add(PublicKey{1}, func() {})
 	l.left(0)
 	tun.opt.Near = still{Outgoing{Size: 1000, Lane: l, ECN: 2}}
 	tun.sessions.offer(offered(7), tun.settled)
@@ -78,7 +78,7 @@ func TestBindAllocations(t *testing.T) {
 	must(t, err)
 	defer a.bind.Close()
 	a.sessions.offer(offered(7), a.settled)
-	l := a.lanes.add(PublicKey{1})
+	l := a.lanes.add(PublicKey{1}, func() {})
 	to := newEndpoint(netip.AddrPortFrom(loopback[0], port))
 	out, in, sizes, eps := buffers(64), buffers(batchSize), make([]int, batchSize), make([]conn.Endpoint, batchSize)
 	for i := range out {

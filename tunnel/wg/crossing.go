@@ -26,52 +26,53 @@ import (
 // other one is read after all.
 type crossings struct {
 	mu   sync.Mutex
-	sent map[netip.AddrPort]sentInitiation
+	sent map[netip.AddrPort]*sentInitiation
 }
 
 // A sentInitiation is what is remembered of one of ours.
 type sentInitiation struct {
 	at        time.Time
 	ephemeral [32]byte
+	held      *heldBack // what it holds back; nil: nothing
 }
 
-// crossingTime is how long an initiation of ours is taken to be on its way, and
-// for how long another one is held back for its sake: those that cross do so
-// within the time of one way.
-const crossingTime = 100 * time.Millisecond
+// A heldBack is an initiation that waits for the answer to one of ours.
+type heldBack struct {
+	message [initiationBytes]byte
+	from    *endpoint
+}
+
+// crossingTime is how long an initiation of ours is taken to be on its way: those
+// that cross do so within the time of one way. For twice as long another one is
+// held back for its sake.
+const (
+	crossingTime = 200 * time.Millisecond
+	holdTime     = 2 * crossingTime
+)
 
 // ephemeralOf returns the key in an initiation (whitepaper, section 5.4.2).
 func ephemeralOf(message []byte) [32]byte { return [32]byte(message[8:40]) }
 
-// left notes an initiation of ours.
-func (c *crossings) left(to netip.AddrPort, message []byte, now time.Time) {
+// initiated notes an initiation of ours.
+func (c *crossings) initiated(to netip.AddrPort, message []byte, now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.sent == nil {
-		c.sent = map[netip.AddrPort]sentInitiation{}
+		c.sent = map[netip.AddrPort]*sentInitiation{}
 	}
 	for other, i := range c.sent {
-		if now.Sub(i.at) > 2*crossingTime { // what it held back was read
+		if now.Sub(i.at) > crossingTime+holdTime { // what it held back has come
 			delete(c.sent, other)
 		}
 	}
-	c.sent[to] = sentInitiation{now, ephemeralOf(message)}
+	c.sent[to] = &sentInitiation{at: now, ephemeral: ephemeralOf(message)}
 }
 
-// answered notes that a peer answered.
+// answered notes that a peer answered: nothing is held back any more.
 func (c *crossings) answered(from netip.AddrPort) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.sent, from)
-}
-
-// unanswered tells whether the latest initiation of ours to a peer was not
-// answered.
-func (c *crossings) unanswered(to netip.AddrPort) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	_, ok := c.sent[to]
-	return ok
 }
 
 // prevails tells whether an initiation from a peer crossed one of ours that
@@ -79,29 +80,39 @@ func (c *crossings) unanswered(to netip.AddrPort) bool {
 func (c *crossings) prevails(from netip.AddrPort, message []byte, now time.Time) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ours, ok := c.sent[from]
+	ours := c.sent[from]
 	theirs := ephemeralOf(message)
-	return ok && now.Sub(ours.at) < crossingTime && bytes.Compare(ours.ephemeral[:], theirs[:]) < 0
+	return ours != nil && now.Sub(ours.at) < crossingTime && bytes.Compare(ours.ephemeral[:], theirs[:]) < 0
 }
 
-// A heldBack is an initiation that waits for the answer to one of ours.
-type heldBack struct {
-	message  [initiationBytes]byte
-	from     *endpoint
-	to       chan<- *heldBack
-	crossing *crossings
+// hold holds a peer's initiation back, the latest if there are more, and tells
+// whether it is the first, for which release is to be called in holdTime.
+func (c *crossings) hold(from *endpoint, message []byte) (first bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ours := c.sent[from.dst]
+	if ours == nil {
+		return false // answered a moment ago
+	}
+	first = ours.held == nil
+	ours.held = &heldBack{[initiationBytes]byte(message), from}
+	return first
 }
 
-// come hands h to the device if ours was not answered. There is no harm in
-// forgetting it when too many are: its sender tries again.
-func (h *heldBack) come() {
-	if !h.crossing.unanswered(h.from.dst) {
+// release hands what is held back from an address to the device, by way of to.
+// There is no harm in forgetting it when too many come: its sender tries again.
+func (c *crossings) release(from netip.AddrPort, to chan<- *heldBack) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ours := c.sent[from]
+	if ours == nil || ours.held == nil {
 		return
 	}
 	select {
-	case h.to <- h:
+	case to <- ours.held:
 	default:
 	}
+	ours.held = nil
 }
 
 // receiveHeldBack is a conn.ReceiveFunc for those that come after all.

@@ -7,13 +7,16 @@ import (
 )
 
 // A Lane is what the near end knows of a peer: whether there is a session with
-// it, and how many of its packets are inside the device.
+// it, and how many of its packets are inside the device. The zero Lane is that
+// of a peer without a session, by itself.
 type Lane struct {
 	id      uint32
 	inside  atomic.Int64 // packets read and not sent
 	stuck   atomic.Int64 // packets read before the latest stall and not sent
 	open    atomic.Bool  // what enters leaves soon: there is a session
-	knocked atomic.Int64 // nanoseconds of the Unix epoch: when a packet was last admitted without a session
+	of      *lanes
+	knock   func()       // begins a handshake
+	knocked atomic.Int64 // nanoseconds of the Unix epoch: when it did last
 	moved   atomic.Bool  // packets left since the reader last waited in vain
 	strange string       // how the device's log calls the peer
 
@@ -22,23 +25,41 @@ type Lane struct {
 }
 
 // staged is how many packets wait for a session, as in the kernel's WireGuard
-// (drivers/net/wireguard/messages.h, MAX_STAGED_PACKETS).
-const staged = 128
+// (drivers/net/wireguard/messages.h, MAX_STAGED_PACKETS), and stagedAll how many
+// for those with all peers together: each holds 64 KiB of the device's memory.
+const (
+	staged    = 128
+	stagedAll = 8 * staged
+)
 
 // Admit counts n packets about to be handed to the device. It reports false,
-// and they must be dropped, if there is no session and enough wait for one. But
-// one a second is let in: the device begins a handshake when it gets a packet,
-// and at no other time if the last one was begun by the peer and broke off.
+// and they must be dropped, if there is no session and enough wait for one.
+// Then it knocks once a second: the device begins a handshake when it gets a
+// packet, and at no other time if the last one was begun by the peer and broke
+// off.
 func (l *Lane) Admit(n int) bool {
 	if !l.open.Load() {
-		now := time.Now().UnixNano()
-		if l.inside.Load()+int64(n) > staged && l.inside.Load() > 0 && now-l.knocked.Load() < int64(time.Second) {
+		if l.crowded(int64(n)) {
+			l.callAgain(time.Now().UnixNano())
 			return false
 		}
-		l.knocked.Store(now)
 	}
 	l.inside.Add(int64(n))
 	return true
+}
+
+// crowded tells whether too many wait to let n more in. The first always may.
+func (l *Lane) crowded(n int64) bool {
+	had := l.inside.Load()
+	return had > 0 && (had+n > staged || l.of != nil && l.of.waiting()+n > stagedAll)
+}
+
+// callAgain knocks if that was not done lately.
+func (l *Lane) callAgain(now int64) {
+	if l.knock != nil && now-l.knocked.Load() >= int64(time.Second) {
+		l.knocked.Store(now)
+		l.knock()
+	}
 }
 
 // lanes numbers the peers of a tunnel, for notes.
@@ -54,11 +75,21 @@ func newLanes() *lanes {
 	return l
 }
 
-// add makes a lane.
-func (ls *lanes) add(key PublicKey) *Lane {
+// waiting returns how many packets wait for sessions.
+func (ls *lanes) waiting() (n int64) {
+	ls.all(func(l *Lane) {
+		if !l.open.Load() {
+			n += l.inside.Load() + l.stuck.Load()
+		}
+	})
+	return n
+}
+
+// add makes a lane; knock begins a handshake with its peer.
+func (ls *lanes) add(key PublicKey, knock func()) *Lane {
 	ls.mu.Lock()
 	defer ls.mu.Unlock()
-	l := &Lane{strange: deviceName(key)}
+	l := &Lane{strange: deviceName(key), of: ls, knock: knock}
 	old := *ls.table.Load()
 	next := append(make([]*Lane, 0, len(old)+1), old...)
 	for id := 1; id < len(next) && l.id == 0; id++ {

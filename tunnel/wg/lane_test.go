@@ -4,11 +4,13 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // Without a session a few may wait, and one superpacket of any size.
 func TestLaneAdmit(t *testing.T) {
-	l := newLanes().add(PublicKey{1})
+	l := newLanes().add(PublicKey{1}, func() {})
 	if !l.Admit(2*staged) || l.Admit(1) || l.inside.Load() != 2*staged {
 		t.Errorf("%d inside after a superpacket", l.inside.Load())
 	}
@@ -42,7 +44,7 @@ func TestLaneAdmit(t *testing.T) {
 // time, and what is new may try again: the device may hold nothing any more.
 func TestLaneStalls(t *testing.T) {
 	ls := newLanes()
-	a, b, idle := ls.add(PublicKey{1}), ls.add(PublicKey{2}), ls.add(PublicKey{3})
+	a, b, idle := ls.add(PublicKey{1}, func() {}), ls.add(PublicKey{2}, func() {}), ls.add(PublicKey{3}, func() {})
 	for _, l := range []*Lane{a, b, idle} {
 		l.Admit(1)
 		l.left(1)
@@ -81,7 +83,7 @@ func TestLaneNumbers(t *testing.T) {
 	ls := newLanes()
 	var all []*Lane
 	for i := range 5 {
-		all = append(all, ls.add(PublicKey{byte(i), 29: byte(i)}))
+		all = append(all, ls.add(PublicKey{byte(i), 29: byte(i)}, func() {}))
 	}
 	check := func() {
 		t.Helper()
@@ -107,7 +109,7 @@ func TestLaneNumbers(t *testing.T) {
 	if _, ok := ls.byName.Load(gone.strange); ok || ls.lane(gone.id) != nil {
 		t.Error("a removed lane is found")
 	}
-	all = append(all, ls.add(PublicKey{9}))
+	all = append(all, ls.add(PublicKey{9}, func() {}))
 	if all[4].id != gone.id {
 		t.Errorf("number %d is not used again, but %d", gone.id, all[4].id)
 	}
@@ -118,7 +120,7 @@ func TestLaneNumbers(t *testing.T) {
 // detector; the sum must be right all the same.
 func TestLaneRace(t *testing.T) {
 	ls := newLanes()
-	l := ls.add(PublicKey{1})
+	l := ls.add(PublicKey{1}, func() {})
 	l.left(0)
 	var wg sync.WaitGroup
 	const each, senders = 1000, 4
@@ -132,12 +134,49 @@ func TestLaneRace(t *testing.T) {
 	}
 	wg.Go(func() {
 		for i := range 200 {
-			ls.remove(ls.add(PublicKey{2, byte(i)}))
+			ls.remove(ls.add(PublicKey{2, byte(i)}, func() {}))
 			l.Admit(0)
 		}
 	})
 	wg.Wait()
 	if l.inside.Load() != 0 || l.stuck.Load() != 0 {
 		t.Errorf("%d inside, %d stuck", l.inside.Load(), l.stuck.Load())
+	}
+}
+
+// TestCrowdedLane: without a session no more than staged packets are let in,
+// whatever their number, and the peer is called on once a second.
+func TestCrowdedLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		knocks := 0
+		l := newLanes().add(PublicKey{1}, func() { knocks++ })
+		for range 1000 {
+			l.Admit(64)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if l.inside.Load() != staged || knocks < 9 || knocks > 11 {
+			t.Errorf("%d inside, %d knocks in ten seconds", l.inside.Load(), knocks)
+		}
+	})
+}
+
+// TestCrowdedLanes: many silent peers together hold no more than stagedAll and
+// one batch each.
+func TestCrowdedLanes(t *testing.T) {
+	ls, all := newLanes(), []*Lane{}
+	for i := range 100 {
+		all = append(all, ls.add(PublicKey{byte(i), 29: byte(i)}, func() {}))
+	}
+	for range 200 {
+		for _, l := range all {
+			l.Admit(1)
+		}
+	}
+	if n := ls.waiting(); n < stagedAll || n > stagedAll+int64(len(all)) {
+		t.Errorf("%d wait", n)
+	}
+	all[0].open.Store(true)
+	if !all[0].Admit(500) {
+		t.Error("a peer with a session is refused")
 	}
 }

@@ -22,7 +22,7 @@ const (
 
 // notePlace is where notes stand for a device with that MTU: in the next cache
 // line behind the longest datagram that peers with the same MTU send.
-func notePlace(mtu int) int { return (mtu + Overhead + 63) &^ 63 }
+func notePlace(mtu int) int { return min((mtu+Overhead+63)&^63, maxMessage-noteBytes) }
 
 // put writes n into the buffer behind b, which begins where the buffer does
 // and holds a datagram of size bytes. A datagram that is longer than ours are

@@ -82,7 +82,7 @@ func (t *Tunnel) remove(key PublicKey) error {
 func (t *Tunnel) set(p Peer) error {
 	was, known := t.peers[p.Key]
 	if t.lane[p.Key] == nil {
-		t.lane[p.Key] = t.lanes.add(p.Key)
+		t.lane[p.Key] = t.lanes.add(p.Key, func() { t.calls.Go(func() { t.handshake(p.Key) }) })
 	}
 	text := difference(&was, &p, known)
 	if text == "" {
@@ -168,7 +168,7 @@ func (t *Tunnel) callOn(at netip.AddrPort, now time.Time) {
 const callingPause = 100 * time.Millisecond
 
 // handshakeWith begins a handshake with the peer whose lease names that address,
-// unless there is a session. The device begins one in 5 s at most.
+// unless there is a session.
 func (t *Tunnel) handshakeWith(at netip.AddrPort) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -176,10 +176,17 @@ func (t *Tunnel) handshakeWith(at netip.AddrPort) {
 		if p.Endpoint != at || t.lane[key].answers.Load() == sessionHeld {
 			continue
 		}
-		if peer := t.dev.LookupPeer(device.NoisePublicKey(key)); peer != nil {
-			if err := peer.SendHandshakeInitiation(false); err != nil {
-				t.log.Debug("wireguard: handshake not begun", "iface", t.opt.Name, "err", err)
-			}
-		}
+		t.handshake(key)
+	}
+}
+
+// handshake begins a handshake with a peer. The device begins one in 5 s at most.
+func (t *Tunnel) handshake(key PublicKey) {
+	peer := t.dev.LookupPeer(device.NoisePublicKey(key))
+	if peer == nil {
+		return
+	}
+	if err := peer.SendHandshakeInitiation(false); err != nil {
+		t.log.Debug("wireguard: handshake not begun", "iface", t.opt.Name, "err", err)
 	}
 }

@@ -134,6 +134,9 @@ func (r *receiver) vet(b []byte) (packet, ok bool) {
 		}
 		return false, true
 	case kind == typeCookie && len(b) == cookieBytes:
+		if r.t.sessions.find(binary.LittleEndian.Uint32(b[4:])) == nil {
+			return false, r.drop(BadHandshake) // for no handshake of ours
+		}
 		return false, true
 	}
 	return false, r.drop(NotMessage)
@@ -168,8 +171,9 @@ func (r *receiver) crossed(from netip.AddrPort, b []byte, now time.Time) bool {
 		if !c.prevails(from, b, now) {
 			return false
 		}
-		h := &heldBack{message: [initiationBytes]byte(b), from: r.from.endpoint(from), to: r.open.held, crossing: c}
-		time.AfterFunc(crossingTime, h.come)
+		if c.hold(r.from.endpoint(from), b) {
+			time.AfterFunc(holdTime, func() { c.release(from, r.open.held) })
+		}
 		return true
 	}
 	return false

@@ -105,7 +105,7 @@ func (b *bind) note(bufs [][]byte, to netip.AddrPort) (l *Lane, packets int) {
 func (b *bind) handshake(m []byte, to netip.AddrPort) {
 	switch binary.LittleEndian.Uint32(m) {
 	case typeInitiation:
-		b.t.crossings.left(to, m, time.Now())
+		b.t.crossings.initiated(to, m, time.Now())
 		b.t.sessions.offer(m, time.Now())
 	case typeResponse:
 		b.t.sessions.offer(m, time.Now())
