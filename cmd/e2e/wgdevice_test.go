@@ -134,19 +134,15 @@ func (d *wgDevice) up(mtu int, own, networks [2]netip.Prefix) error {
 			continue
 		}
 		a := own[i].Masked().Addr()
-		err := netlink.AddrAdd(d.link, &netlink.Addr{IPNet: ipNetOf(netip.PrefixFrom(a, a.BitLen()))})
+		err := netlink.AddrAdd(d.link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(a, a.BitLen()))})
 		if err == nil {
-			err = netlink.RouteReplace(&netlink.Route{LinkIndex: d.link.Attrs().Index, Dst: ipNetOf(networks[i].Masked()), Scope: netlink.SCOPE_LINK})
+			err = netlink.RouteReplace(&netlink.Route{LinkIndex: d.link.Attrs().Index, Dst: ipNet(networks[i].Masked()), Scope: netlink.SCOPE_LINK})
 		}
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func ipNetOf(p netip.Prefix) *net.IPNet {
-	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
 func (d *wgDevice) close() {
