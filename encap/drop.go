@@ -45,7 +45,7 @@ const (
 	WGNoSession                    // up: no WireGuard session with the peer, and more packets than wait for one
 	WGUnknownSession               // down: encrypted for a session that we do not have
 	WGReplay                       // down: its counter was used before in its session
-	WGForged                       // down: its authentication failed
+	WGForged                       // down: it went into WireGuard and nothing came out: forged, changed on the way, or of a session that is over
 	WGHandshake                    // down: a handshake message that is not for our key, of an unknown key, or with another PSK
 	WGMessage                      // down: not a WireGuard message
 	QueueDelay                     // down: it and all before it had waited too long in the port's buffer (RFC 8289)

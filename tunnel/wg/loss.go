@@ -25,7 +25,8 @@ type losses struct {
 	n [NumLosses]atomic.Uint64
 
 	// Datagrams that the device took and did not give back. It says why of
-	// some; the others failed their authentication.
+	// some. The others failed their authentication; or their session has
+	// expired or was its peer's that is removed, which it does not tell.
 	vanished  atomic.Uint64
 	explained atomic.Uint64
 	// Keepalives hold no packet and so are not given back either.

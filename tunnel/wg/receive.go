@@ -15,16 +15,16 @@ import (
 // A receiver hands the datagrams of one port to the device. One goroutine of
 // the device runs it.
 type receiver struct {
-	t     *Tunnel
-	open  *opening
-	port  *tunnel.Port
-	at    bool // it has begun
-	inbox *tunnel.Inbox
-	from  directory
-	next  int    // the message to go on with
-	rest  []byte // what is left of it
-	timer *time.Timer
-	queue codel
+	t       *Tunnel
+	open    *opening
+	port    *tunnel.Port
+	entered bool // it is one of open's users
+	inbox   *tunnel.Inbox
+	from    directory
+	next    int    // the message to go on with
+	rest    []byte // what is left of it
+	timer   *time.Timer
+	queue   codel
 
 	id   uint32   // of the session that the latest datagram was for
 	sess *session // nil: not looked for since the last receive
@@ -83,10 +83,10 @@ func (r *receiver) receive(packets [][]byte, sizes []int, eps []conn.Endpoint) (
 
 // refill waits for messages.
 func (r *receiver) refill() error {
-	if !r.at && !r.open.enter() {
+	if !r.entered && !r.open.enter() {
 		return net.ErrClosed
 	}
-	r.at, r.next, r.rest, r.sess = true, 0, nil, nil
+	r.entered, r.next, r.rest, r.sess = true, 0, nil, nil
 	err := r.port.Recv(r.inbox)
 	if err == nil {
 		if r.inbox.Idle {
@@ -94,7 +94,7 @@ func (r *receiver) refill() error {
 		}
 		return nil
 	}
-	r.at, r.inbox.Messages = false, r.inbox.Messages[:0]
+	r.entered, r.inbox.Messages = false, r.inbox.Messages[:0]
 	if !errors.Is(err, tunnel.ErrClosed) {
 		r.t.fail(err) // the device would give up and tell nobody
 	}
