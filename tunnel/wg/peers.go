@@ -36,13 +36,13 @@ func (t *Tunnel) SetPeers(want []Peer) error {
 		keys[p.Key] = true
 	}
 	errs := []error{t.recall()}
+	for _, p := range want { // first: addresses that change hands always have an owner
+		errs = append(errs, t.set(p))
+	}
 	for _, key := range slices.Collect(maps.Keys(t.lane)) {
 		if !keys[key] {
 			errs = append(errs, t.remove(key))
 		}
-	}
-	for _, p := range want {
-		errs = append(errs, t.set(p))
 	}
 	return errors.Join(errs...)
 }
