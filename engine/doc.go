@@ -22,6 +22,11 @@
 // receives, with a down loop, and sends by that port or, to spread flows over
 // source ports, by several outlets.
 //
+// All of this is one [dataPlane]. The other is that of the wireguard backend, a
+// [wgPlane]: there wireguard-go's device has the loops, and what we do to packets
+// on the side of the pods, cutting, joining, answering, counting, is done where it
+// reads and writes ([wgNear]).
+//
 // What the loops know of the cluster is a [table]: an immutable snapshot of
 // routes to peers, and of the outlets they are sent to by. The control plane builds a new one whenever the set of
 // leases changes and swaps the pointer; a loop loads the pointer once per

@@ -38,6 +38,10 @@
 // what transport messages to us will bear. With the authenticated counters of
 // each session a replayed datagram is known before it costs anything.
 //
+// Of two initiations that cross each other one is held back for a moment ([crossings]).
+// And since TCP lets wait what it can, a datagram is dropped or marked now and
+// then while the queue in front of the device stands ([codel]).
+//
 // The rest the device tells its log, a line for each event; the lines that mean
 // a packet dropped or a session made are read as the events they are.
 package wg
