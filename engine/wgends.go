@@ -136,14 +136,9 @@ func (p *wgPlane) endpoint(l *wgEnds, key wg.PublicKey) (netip.AddrPort, bool) {
 	return t.Endpoint(key)
 }
 
-// wgBuffer is how much may wait in a port's buffer, in bytes as the kernel
-// counts, which doubles it: some two milliseconds' worth at full rate. More is
-// delay, since TCP fills what there is.
-const wgBuffer = 600 << 10
-
 // openPort opens a port of a tunnel.
 func (p *wgPlane) openPort(local netip.AddrPort, stop *tunnel.Stopper) (*tunnel.Port, error) {
-	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stamp: true, Buffer: wgBuffer, Stop: stop, Demoted: p.demote})
+	return tunnel.OpenPort(tunnel.PortOptions{Local: local, Allow: p.node.portFeatures(), ECN: true, Pace: tunnel.Shared, Stamp: true, Stop: stop, Demoted: p.demote})
 }
 
 // demote says once that the kernel took back a capability.
