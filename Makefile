@@ -22,7 +22,7 @@ PERF_FLAGS ?=
 VM_FLAGS   ?=
 
 # What the tests call, as command:Debian package.
-TOOLS := ip:iproute2 ping:iputils-ping nft:nftables iptables:iptables tcpdump:tcpdump setpriv:util-linux tshark:tshark
+TOOLS := ip:iproute2 ping:iputils-ping nft:nftables iptables:iptables tcpdump:tcpdump setpriv:util-linux tshark:tshark wg:wireguard-tools
 
 .PHONY: help
 help: ## list the targets

@@ -73,6 +73,8 @@ func (p *wgPlane) networks() (ns []netip.Prefix) {
 // for the overlay past the tunnel: they are in the clear.
 func (p *wgPlane) watchAround() {
 	const cause = "routes lead around the tunnel: packets travel in the clear"
+	p.watching.Lock()
+	defer p.watching.Unlock()
 	routes, err := route.Around(p.networks(), []netip.Prefix{p.own.Subnet, p.own.Subnet6}, p.back.devices())
 	text := strings.Join(routes, ", ")
 	switch {

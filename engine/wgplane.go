@@ -35,8 +35,10 @@ type wgPlane struct {
 
 	demoted  demotions
 	tookOver bool         // what another backend left was looked for
-	around   string       // routes that lead around the tunnel, as told last
 	tooLong  chan *wgPeer // whose path turned out too narrow
+
+	watching sync.Mutex // guards around
+	around   string     // routes that lead around the tunnel, as told last
 }
 
 func newWGPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, routes []*route.Reconciler) *wgPlane {
