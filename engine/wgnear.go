@@ -126,6 +126,9 @@ func (n *wgNear) Write(bufs [][]byte, offset int, ecn []uint8) error {
 				continue
 			}
 			last = dst
+			if from := t.lookup(h.Src(p)); from != nil && from.lane != nil {
+				from.lane.Heard()
+			}
 		}
 		if ecn[i] != 0 {
 			drop = encap.DecapECN(p, ecn[i])

@@ -88,13 +88,11 @@ func (t *Tunnel) laneOf(args []any) *Lane {
 
 // answered notes that a handshake with a peer succeeded.
 func (t *Tunnel) answered(args []any) {
-	l := t.laneOf(args)
-	if l == nil {
-		return
-	}
-	l.open.Store(true) // what comes now leaves at once
-	if l.becomes(sessionHeld) {
-		t.opt.Changed(l, true)
+	if l := t.laneOf(args); l != nil {
+		l.open.Store(true) // what comes now leaves at once
+		if l.becomes(sessionHeld) {
+			t.opt.Changed(l, true)
+		}
 	}
 }
 

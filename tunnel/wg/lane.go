@@ -16,6 +16,7 @@ type Lane struct {
 	open    atomic.Bool  // what enters leaves soon: there is a session
 	of      *lanes
 	knock   func()       // begins a handshake
+	told    func()       // is told when the peer begins to answer
 	knocked atomic.Int64 // nanoseconds of the Unix epoch: when it did last
 	moved   atomic.Bool  // packets left since the reader last waited in vain
 	strange string       // how the device's log calls the peer
@@ -179,6 +180,21 @@ const (
 	sessionTrying
 	sessionHeld
 )
+
+// Heard notes that an authentic packet of the peer's came. If nothing else was
+// known of it, it answers: it has a session with us, and knows of it. When
+// handshakes of ours go unanswered, what still comes on an old session proves
+// nothing.
+func (l *Lane) Heard() {
+	if l.answers.Load() != sessionNone || !l.answers.CompareAndSwap(sessionNone, sessionHeld) {
+		return
+	}
+	l.since.Store(time.Now().UnixNano())
+	l.open.Store(true) // what comes now leaves at once
+	if l.told != nil {
+		l.told()
+	}
+}
 
 // becomes notes a change of state and reports whether it is one.
 func (l *Lane) becomes(state int32) bool {

@@ -180,3 +180,22 @@ func TestCrowdedLanes(t *testing.T) {
 		t.Error("a peer with a session is refused")
 	}
 }
+
+// TestHeard: the first packet tells that a peer answers, once; it tells nothing
+// while handshakes go unanswered.
+func TestHeard(t *testing.T) {
+	told := 0
+	l := newLanes().add(PublicKey{1}, func() {})
+	l.told = func() { told++ }
+	for range 3 {
+		l.Heard()
+	}
+	if told != 1 || !l.open.Load() || l.answers.Load() != sessionHeld {
+		t.Errorf("told %d times, open %v", told, l.open.Load())
+	}
+	l.becomes(sessionTrying)
+	if l.Heard(); told != 1 || l.answers.Load() != sessionTrying {
+		t.Errorf("told %d times, state %d", told, l.answers.Load())
+	}
+	new(Lane).Heard()
+}

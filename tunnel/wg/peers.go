@@ -82,7 +82,9 @@ func (t *Tunnel) remove(key PublicKey) error {
 func (t *Tunnel) set(p Peer) error {
 	was, known := t.peers[p.Key]
 	if t.lane[p.Key] == nil {
-		t.lane[p.Key] = t.lanes.add(p.Key, func() { t.calls.Go(func() { t.handshake(p.Key) }) })
+		l := t.lanes.add(p.Key, func() { t.calls.Go(func() { t.handshake(p.Key) }) })
+		l.told = func() { t.opt.Changed(l, true) }
+		t.lane[p.Key] = l
 	}
 	text := difference(&was, &p, known)
 	if text == "" {
