@@ -142,18 +142,8 @@ func (p *plane) open(ctx context.Context) (err error) {
 // desired is the kernel state around the device. The caller holds mu.
 func (p *plane) desired() route.Desired {
 	d := route.Desired{Link: Device, MTU: p.back.mtu}
-	for _, f := range [...]struct{ subnet, network netip.Prefix }{
-		{p.own.Subnet, p.cfg.Network}, {p.own.Subnet6, p.cfg.IPv6Network},
-	} {
-		if !f.subnet.IsValid() {
-			continue
-		}
-		a := tunnelAddr(f.subnet)
-		d.Addrs = append(d.Addrs, netip.PrefixFrom(a, a.BitLen()))
-		d.Routes = append(d.Routes, route.Route{Dst: f.network.Masked()})
-		if p.node.opt.Blackhole {
-			d.Routes = append(d.Routes, route.Route{Dst: f.subnet.Masked(), Blackhole: true, Metric: 4096})
-		}
+	for _, o := range overlays(p.cfg, p.own) {
+		o.join(&d, p.node.opt.Blackhole)
 	}
 	if p.back.direct {
 		d.Routes = append(d.Routes, p.directRoutes()...)

@@ -78,12 +78,7 @@ func (t *table) reached(leases []lease.Lease) (out []lease.Lease) {
 }
 
 // owns tells whether a is in our own subnets.
-func (t *table) owns(a netip.Addr) bool {
-	if a.Is4() {
-		return t.own[0].Contains(a)
-	}
-	return t.own[1].Contains(a)
-}
+func (t *table) owns(a netip.Addr) bool { return holds(t.own, a) }
 
 // sends tells whether a datagram from a can come from p.
 func (p *peer) sends(a netip.Addr) bool { return p.outer == a || p.other == a }

@@ -61,9 +61,9 @@ func (p *wgPlane) takeOver() error {
 
 // networks are the overlay's, of the families in use.
 func (p *wgPlane) networks() (ns []netip.Prefix) {
-	for _, f := range [...]struct{ subnet, network netip.Prefix }{{p.own.Subnet, p.cfg.Network}, {p.own.Subnet6, p.cfg.IPv6Network}} {
-		if f.subnet.IsValid() {
-			ns = append(ns, f.network.Masked())
+	for _, o := range overlays(p.cfg, p.own) {
+		if o.network.IsValid() {
+			ns = append(ns, o.network)
 		}
 	}
 	return ns
@@ -155,19 +155,12 @@ func (p *wgPlane) desired(l *wgEnds) route.Desired {
 			d.Family = unix.AF_INET6
 		}
 	}
-	for i, f := range [...]struct{ subnet, network netip.Prefix }{
-		{p.own.Subnet, p.cfg.Network}, {p.own.Subnet6, p.cfg.IPv6Network},
-	} {
-		if !f.subnet.IsValid() || !l.inner[i] {
+	for i, o := range overlays(p.cfg, p.own) {
+		if !o.subnet.IsValid() || !l.inner[i] {
 			continue
 		}
-		a := tunnelAddr(f.subnet)
-		d.Addrs = append(d.Addrs, netip.PrefixFrom(a, a.BitLen()))
-		d.Routes = append(d.Routes, route.Route{Dst: f.network.Masked()},
-			route.Route{Dst: f.network.Masked(), Blackhole: true, Metric: route.GuardMetric})
-		if p.node.opt.Blackhole && f.subnet.Masked() != f.network.Masked() {
-			d.Routes = append(d.Routes, route.Route{Dst: f.subnet.Masked(), Blackhole: true, Metric: 4096})
-		}
+		o.join(&d, p.node.opt.Blackhole && o.subnet != o.network)
+		d.Routes = append(d.Routes, route.Route{Dst: o.network, Blackhole: true, Metric: route.GuardMetric})
 	}
 	return d
 }

@@ -15,7 +15,7 @@ type wgPeer struct {
 	lease lease.Lease
 	key   wg.PublicKey
 	link  *wgEnds      // the interface
-	lane  *wg.Lane     // nil: its lease asks for another backend
+	lane  *wg.Lane     // nil: its lease asks for another backend, or the tunnel is not open
 	limit atomic.Int32 // longest inner packet that fits its path, in bytes; 0: no limit known
 }
 
@@ -44,9 +44,4 @@ func (t *wgTable) lookup(a netip.Addr) *wgPeer {
 }
 
 // owns tells whether a is in our own subnets.
-func (t *wgTable) owns(a netip.Addr) bool {
-	if a.Is4() {
-		return t.own[0].Contains(a)
-	}
-	return t.own[1].Contains(a)
-}
+func (t *wgTable) owns(a netip.Addr) bool { return holds(t.own, a) }

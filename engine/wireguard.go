@@ -56,9 +56,8 @@ func newWireGuard(cfg *lease.Config, under iface.Underlay, key wg.PrivateKey) (*
 	if cfg.EnableIPv6 {
 		w.links = append(w.links, wgLink{wgDevice6, uint16(conf.ListenPortV6), [2]bool{false, true}})
 	}
-	if len(w.links) == 2 && conf.ListenPort == conf.ListenPortV6 {
-		return nil, fmt.Errorf("net-conf.json: Backend.ListenPort and ListenPortV6 are both %d; two interfaces (Mode %q) need two ports",
-			conf.ListenPort, conf.Mode)
+	if err := conf.CheckPorts(cfg.EnableIPv4, cfg.EnableIPv6); err != nil {
+		return nil, fmt.Errorf("net-conf.json: %w", err)
 	}
 	return w, w.reachable(under)
 }

@@ -57,16 +57,22 @@ func (v *VTEP) UnmarshalJSON(b []byte) error {
 // VTEP returns the tunnel endpoint of a family's inner packets: version 4 or
 // 6. The error names the field.
 func (a Attrs) VTEP(version uint8) (VTEP, error) {
+	return backendData[VTEP](a, version)
+}
+
+// backendData reads what a says of the inner packets of a family: version 4 or 6.
+// The error names the field.
+func backendData[T any](a Attrs, version uint8) (data T, err error) {
 	field, raw := "BackendData", a.BackendData
 	if version == 6 {
 		field, raw = "BackendV6Data", a.BackendV6Data
 	}
 	if len(raw) == 0 {
-		return VTEP{}, errors.New(field + ": missing")
+		return data, errors.New(field + ": missing")
 	}
-	var v VTEP
-	if err := json.Unmarshal(raw, &v); err != nil {
-		return VTEP{}, fmt.Errorf("%s: %w", field, err)
+	var read T
+	if err := json.Unmarshal(raw, &read); err != nil {
+		return data, fmt.Errorf("%s: %w", field, err)
 	}
-	return v, nil
+	return read, nil
 }

@@ -78,6 +78,15 @@ type WireGuardBackend struct {
 	Mode WireGuardMode // default WireGuardSeparate
 }
 
+// CheckPorts refuses ports that two interfaces would share: those of separate mode
+// with both inner families. The error names the keys.
+func (b WireGuardBackend) CheckPorts(v4, v6 bool) error {
+	if b.Mode == WireGuardSeparate && v4 && v6 && b.ListenPort == b.ListenPortV6 {
+		return fmt.Errorf("Backend.ListenPort and ListenPortV6 are both %d; two interfaces (Mode %q) need two ports", b.ListenPort, b.Mode)
+	}
+	return nil
+}
+
 // WireGuard returns the options of the wireguard backend. It is an error to ask
 // for them when the backend is another one. No error has the PSK in it.
 func (c *Config) WireGuard() (WireGuardBackend, error) {
@@ -212,16 +221,5 @@ func keyOption(name string, p *WireGuardKey) option {
 // WireGuard returns what a peer needs to know to send a family's inner packets:
 // version 4 or 6. The error names the field.
 func (a Attrs) WireGuard(version uint8) (WireGuardData, error) {
-	field, raw := "BackendData", a.BackendData
-	if version == 6 {
-		field, raw = "BackendV6Data", a.BackendV6Data
-	}
-	if len(raw) == 0 {
-		return WireGuardData{}, errors.New(field + ": missing")
-	}
-	var d WireGuardData
-	if err := json.Unmarshal(raw, &d); err != nil {
-		return WireGuardData{}, fmt.Errorf("%s: %w", field, err)
-	}
-	return d, nil
+	return backendData[WireGuardData](a, version)
 }

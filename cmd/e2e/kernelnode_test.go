@@ -9,12 +9,9 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/signal"
 	"slices"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"weft/lease"
 	"weft/lease/etcd"
@@ -32,25 +29,7 @@ import (
 // As with flanneld, devices, entries and routes stay when it ends.
 const kernelNodeName = "kernel-node"
 
-func init() {
-	if len(os.Args) < 2 || os.Args[1] != kernelNodeName {
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
-	if err := runKernelNode(ctx, os.Args[2:]); err != nil {
-		slog.Error("kernel node failed", "err", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
-
-// A registry is a lease store as a node uses it.
-type registry interface {
-	lease.Source
-	lease.Registrar
-	Close() error
-}
+func init() { play(kernelNodeName, runKernelNode) }
 
 type kernelNode struct {
 	name, iface, subnetFile string
@@ -63,7 +42,6 @@ type kernelNode struct {
 	own  lease.Lease
 	vtep [2]*vtep // by inner family; nil: the network has none
 
-	set   lease.Set
 	peers map[string]lease.Lease // those in the kernel, by key
 }
 
@@ -85,12 +63,7 @@ func runKernelNode(ctx context.Context, args []string) error {
 	if err := lease.WriteEnv(n.subnetFile, env); err != nil {
 		return err
 	}
-	kept := make(chan error, 1)
-	go func() { kept <- n.store.Keep(ctx, n.own) }()
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		return err
-	}
-	return errors.Join(n.follow(ctx), <-kept)
+	return serve(ctx, n.store, n.own, n.log, n.program)
 }
 
 func newKernelNode(args []string) (n *kernelNode, err error) {
@@ -169,22 +142,6 @@ func (n *kernelNode) register(ctx context.Context, cfg *lease.Config) (err error
 }
 
 func subnets(l lease.Lease) [2]netip.Prefix { return [2]netip.Prefix{l.Subnet, l.Subnet6} }
-
-// follow brings the kernel after the leases until ctx ends.
-func (n *kernelNode) follow(ctx context.Context) error {
-	for u, err := range n.store.Watch(ctx) {
-		if err != nil {
-			n.log.Warn("leases could not be read", "err", err)
-			continue
-		}
-		if n.set.Apply(u) {
-			if err := n.program(n.set.All()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
 
 // program makes the peers in the kernel those that the leases tell. Of leases
 // of other types flanneld takes no notice: what the kernel has of such a node

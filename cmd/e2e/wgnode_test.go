@@ -11,11 +11,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"os/signal"
 
-	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/vishvananda/netlink"
-	"golang.org/x/sys/unix"
 
 	"weft/lease"
 	"weft/lease/etcd"
@@ -33,18 +30,7 @@ import (
 // As with flanneld, the devices go when it ends.
 const wgNodeName = "wireguard-node"
 
-func init() {
-	if len(os.Args) < 2 || os.Args[1] != wgNodeName {
-		return
-	}
-	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGTERM, unix.SIGINT)
-	defer stop()
-	if err := runWGNode(ctx, os.Args[2:]); err != nil {
-		slog.Error("wireguard node failed", "err", err)
-		os.Exit(1)
-	}
-	os.Exit(0)
-}
+func init() { play(wgNodeName, runWGNode) }
 
 type wgNode struct {
 	subnetFile, keyFile string
@@ -59,7 +45,6 @@ type wgNode struct {
 	own     lease.Lease
 	devices []*wgDevice
 
-	set   lease.Set
 	peers map[string]lease.Attrs // of those that the devices know, by key of the lease
 }
 
@@ -86,12 +71,7 @@ func runWGNode(ctx context.Context, args []string) error {
 	if err := lease.WriteEnv(n.subnetFile, env); err != nil {
 		return err
 	}
-	kept := make(chan error, 1)
-	go func() { kept <- n.store.Keep(ctx, n.own) }()
-	if _, err := daemon.SdNotify(false, daemon.SdNotifyReady); err != nil {
-		return err
-	}
-	return errors.Join(n.follow(ctx), <-kept)
+	return serve(ctx, n.store, n.own, n.log, n.tell)
 }
 
 func newWGNode(args []string) (n *wgNode, err error) {
@@ -176,22 +156,6 @@ func (n *wgNode) keys() (public string, err error) {
 		}
 	}
 	return publicInFile(n.keyFile)
-}
-
-// follow brings the devices after the leases until ctx ends.
-func (n *wgNode) follow(ctx context.Context) error {
-	for u, err := range n.store.Watch(ctx) {
-		if err != nil {
-			n.log.Warn("leases could not be read", "err", err)
-			continue
-		}
-		if n.set.Apply(u) {
-			if err := n.tell(n.set.All()); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // tell makes the leases peers of the devices. A peer with a new key takes

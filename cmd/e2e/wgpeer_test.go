@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -143,6 +144,10 @@ func TestWireGuardKeyChange(t *testing.T) {
 	exchange(t, n1, n2, mega, 499)
 }
 
+// callDue is less than the 15 s after which a peer that gets no answer begins a
+// handshake by itself (whitepaper, Keepalive-Timeout and Rekey-Timeout).
+const callDue = 12 * time.Second
+
 // A node that is killed and one that stops leave keys, addresses and routes as
 // they were; TCP goes on over it.
 func TestWireGuardRestart(t *testing.T) {
@@ -160,7 +165,11 @@ func TestWireGuardRestart(t *testing.T) {
 			}
 			must(t, n2.Start(within(t)))
 			tr.progress(t, 4*mega)
-			t.Logf("TCP stood still for %s", tr.end(t))
+			still := tr.end(t)
+			t.Logf("TCP stood still for %s", still)
+			if still >= callDue {
+				t.Errorf("TCP stood still for %s: the node did not call on a peer that sent to its old session", still)
+			}
 			reach(t, n1, n2)
 			now := [2]string{deviceOf(t, n2, "flannel-wg").String(), deviceOf(t, n2, "flannel-wg-v6").String()}
 			if now != was {

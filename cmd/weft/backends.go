@@ -86,8 +86,8 @@ func describeWireGuard(c *lease.Config) (words, warnings []string, err error) {
 	if w.PSK != (lease.WireGuardSecret{}) {
 		words = append(words, "PSK [hidden]")
 	}
-	if err == nil && separate && c.EnableIPv4 && c.EnableIPv6 && w.ListenPort == w.ListenPortV6 {
-		err = fmt.Errorf("net-conf: Backend.ListenPort and ListenPortV6 are both %d; two interfaces (Mode %q) need two ports", w.ListenPort, w.Mode)
+	if clash := w.CheckPorts(c.EnableIPv4, c.EnableIPv6); err == nil && clash != nil {
+		err = fmt.Errorf("net-conf: %w", clash)
 	}
 	return words, warnings, err
 }

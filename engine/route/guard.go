@@ -32,8 +32,7 @@ func Guard(networks []netip.Prefix) error {
 			continue
 		}
 		e := Route{Dst: n.Masked(), Blackhole: true, Metric: GuardMetric}.installed()
-		r := &netlink.Route{Dst: ipNet(e.Dst), Priority: e.Metric, Protocol: Protocol, Table: unix.RT_TABLE_MAIN, Type: int(e.Type)}
-		if err := k.h.RouteReplace(r); err != nil {
+		if err := k.setRoute(nil, e); err != nil { // it is of no device
 			errs = append(errs, fmt.Errorf("route: setting %s: %w", e.Route, err))
 		}
 	}
@@ -79,26 +78,4 @@ func inside(networks []netip.Prefix, p netip.Prefix) bool {
 	return slices.ContainsFunc(networks, func(n netip.Prefix) bool {
 		return n.IsValid() && n.Bits() <= p.Bits() && n.Contains(p.Addr())
 	})
-}
-
-// StockVXLANs returns the network identifiers and ports of the VXLAN devices
-// that bear the names stock flanneld gives them, see [RemoveStock].
-func StockVXLANs() (found []Stock, err error) {
-	k, err := openKernel()
-	if err != nil {
-		return nil, err
-	}
-	defer k.close()
-	var links []netlink.Link
-	err = whole(func() (err error) {
-		links, err = k.h.LinkList()
-		return err
-	})
-	for _, l := range links {
-		v, ok := l.(*netlink.Vxlan)
-		if ok && (v.Name == fmt.Sprintf("flannel.%d", v.VxlanId) || v.Name == fmt.Sprintf("flannel-v6.%d", v.VxlanId)) {
-			found = append(found, Stock{VNI: v.VxlanId, Port: v.Port})
-		}
-	}
-	return found, err
 }

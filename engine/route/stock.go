@@ -183,20 +183,52 @@ func Holders(port int) []string {
 		return nil
 	}
 	defer k.close()
+	all, err := k.vxlans()
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, v := range all {
+		if v.Port == port && v.Flags&net.FlagUp != 0 {
+			names = append(names, v.Name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+// StockVXLANs returns the network identifiers and ports of the VXLAN devices in
+// the network namespace of the calling thread that bear the names stock flanneld
+// gives them, see [RemoveStock].
+func StockVXLANs() (found []Stock, err error) {
+	k, err := openKernel()
+	if err != nil {
+		return nil, err
+	}
+	defer k.close()
+	all, err := k.vxlans()
+	for _, v := range all {
+		if v.Name == fmt.Sprintf("flannel.%d", v.VxlanId) || v.Name == fmt.Sprintf("flannel-v6.%d", v.VxlanId) {
+			found = append(found, Stock{VNI: v.VxlanId, Port: v.Port})
+		}
+	}
+	return found, err
+}
+
+// vxlans lists the VXLAN devices.
+func (k *kernel) vxlans() (found []*netlink.Vxlan, err error) {
 	var links []netlink.Link
 	err = whole(func() (err error) {
 		links, err = k.h.LinkList()
 		return err
 	})
 	if err != nil {
-		return nil
+		return nil, fmt.Errorf("route: listing links: %w", err)
 	}
-	var names []string
 	for _, l := range links {
-		if vxlanAt(l, port) && l.Attrs().Flags&net.FlagUp != 0 {
-			names = append(names, l.Attrs().Name)
+		if v, ok := l.(*netlink.Vxlan); ok {
+			found = append(found, v)
 		}
 	}
-	slices.Sort(names)
-	return names
+	return found, nil
 }

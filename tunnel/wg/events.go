@@ -1,6 +1,7 @@
 package wg
 
 import (
+	"context"
 	"encoding/base64"
 	"fmt"
 	"log/slog"
@@ -67,7 +68,7 @@ func (t *Tunnel) event(format string, args ...any) {
 			t.lost.add(NoSession, uint64(l.flushed()))
 		}
 	}
-	if t.log.Enabled(t.ctx, slog.LevelDebug) {
+	if t.log.Enabled(context.Background(), slog.LevelDebug) {
 		t.log.Debug("wireguard: "+fmt.Sprintf(format, args...), "iface", t.opt.Name)
 	}
 }

@@ -14,11 +14,11 @@ type Lane struct {
 	inside  atomic.Int64 // packets read and not sent
 	stuck   atomic.Int64 // packets read before the latest stall and not sent
 	open    atomic.Bool  // what enters leaves soon: there is a session
+	moved   atomic.Bool  // packets left since the reader last waited in vain
 	of      *lanes
 	knock   func()       // begins a handshake
-	told    func()       // is told when the peer begins to answer
 	knocked atomic.Int64 // nanoseconds of the Unix epoch: when it did last
-	moved   atomic.Bool  // packets left since the reader last waited in vain
+	told    func()       // is told when the peer begins to answer
 	strange string       // how the device's log calls the peer
 
 	answers atomic.Int32 // sessionNone, sessionTrying, sessionHeld
@@ -39,11 +39,9 @@ const (
 // packet, and at no other time if the last one was begun by the peer and broke
 // off.
 func (l *Lane) Admit(n int) bool {
-	if !l.open.Load() {
-		if l.crowded(int64(n)) {
-			l.callAgain(time.Now().UnixNano())
-			return false
-		}
+	if !l.open.Load() && l.crowded(int64(n)) {
+		l.callAgain(time.Now().UnixNano())
+		return false
 	}
 	l.inside.Add(int64(n))
 	return true
@@ -136,9 +134,7 @@ func (ls *lanes) all(f func(*Lane)) {
 // left counts n packets of l that were sent: there is a session.
 func (l *Lane) left(n int) {
 	l.moved.Store(true)
-	if !l.open.Load() {
-		l.open.Store(true)
-	}
+	l.open.Store(true)
 	if m := int64(n) - takeFrom(&l.stuck, int64(n)); m > 0 { // what is stuck came first
 		takeFrom(&l.inside, m)
 	}

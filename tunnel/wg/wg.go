@@ -1,7 +1,6 @@
 package wg
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -50,7 +49,6 @@ const (
 type Tunnel struct {
 	opt     Options
 	log     *slog.Logger
-	ctx     context.Context // for the log only
 	dev     *device.Device
 	bind    *bind
 	noteAt  int
@@ -93,7 +91,7 @@ func New(o Options) (*Tunnel, error) {
 }
 
 func newTunnel(o Options) *Tunnel {
-	t := &Tunnel{opt: o, log: o.Log, ctx: context.Background(), noteAt: notePlace(o.MTU), mac1: newMAC1(o.Key.Public()),
+	t := &Tunnel{opt: o, log: o.Log, noteAt: notePlace(o.MTU), mac1: newMAC1(o.Key.Public()),
 		made: make(chan struct{}), done: make(chan struct{}), outward: newRoom(outwardRoom), inward: newRoom(inwardRoom),
 		lanes: newLanes(), peers: map[PublicKey]Peer{}, lane: map[PublicKey]*Lane{}}
 	if t.log == nil {
