@@ -43,8 +43,8 @@ func NewBatch() *Batch {
 	return &Batch{Packets: make([]Packet, 0, batchPackets), buf: make([]byte, batchBytes)}
 }
 
-// Read waits until the device has packets and takes as many as fit. It
-// returns ErrClosed after a stop.
+// Read waits until the device has packets and takes as many as fit; none after a
+// Nudge. It returns ErrClosed after a stop.
 func (t *TUN) Read(b *Batch) error {
 	if t.pace == Shared {
 		runtime.Gosched()
@@ -61,7 +61,8 @@ func (t *TUN) Read(b *Batch) error {
 			return nil
 		case t.pace.rest(tries):
 		default:
-			if err := t.stop.wait(t.fd, unix.POLLIN); err != nil {
+			nudged, err := t.stop.waitNudged(t.fd, unix.POLLIN, t.nudge)
+			if nudged || err != nil {
 				return err
 			}
 			tries = 0

@@ -41,7 +41,10 @@ type PortOptions struct {
 	Demoted func(Feature, error) // as in TUNOptions
 }
 
-const defaultBuffer = 4 << 20
+// DefaultBuffer is the bytes of socket buffer in each direction that a port asks
+// for. Without CAP_NET_ADMIN in the first user namespace the kernel gives at most
+// net.core.rmem_max and wmem_max.
+const DefaultBuffer = 4 << 20
 
 // OpenPort binds a UDP socket and finds out what the kernel can do with it.
 // Outer packets are never fragmented: a datagram that is too long for its path
@@ -108,7 +111,7 @@ func (p *Port) bind(local netip.AddrPort) error {
 // necessary, so a refusal is not an error.
 func setBuffer(fd, force, plain, size int) {
 	if size == 0 {
-		size = defaultBuffer
+		size = DefaultBuffer
 	}
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, force, size) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, plain, size)

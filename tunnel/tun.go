@@ -45,6 +45,7 @@ const (
 type TUN struct {
 	name     string
 	fd       int
+	nudge    int // eventfd; see Nudge
 	stop     *Stopper
 	features atomic.Uint32
 	vnet     bool
@@ -81,9 +82,12 @@ func OpenTUN(o TUNOptions) (*TUN, error) {
 	if err != nil {
 		return nil, err
 	}
-	t := &TUN{name: o.Name, fd: fd, stop: o.Stop, pace: o.Pace, onDemote: o.Demoted}
+	t := &TUN{name: o.Name, fd: fd, stop: o.Stop, pace: o.Pace, onDemote: o.Demoted, nudge: -1}
 	if err := t.setup(o); err != nil {
 		unix.Close(fd)
+		if t.nudge >= 0 {
+			unix.Close(t.nudge)
+		}
 		return nil, fmt.Errorf("device %s: %w", o.Name, err)
 	}
 	return t, nil
@@ -123,6 +127,9 @@ func (t *TUN) setup(o TUNOptions) error {
 		t.features.Store(uint32(Vnet))
 	}
 	t.setOffload(o.Allow)
+	if t.nudge, err = unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK); err != nil {
+		return os.NewSyscallError("eventfd", err)
+	}
 	persist := 0
 	if o.Persist {
 		persist = 1
@@ -183,7 +190,17 @@ func (t *TUN) Features() Feature { return Feature(t.features.Load()) }
 func (t *TUN) Name() string { return t.name }
 
 // Close frees the queue. The loops that use it must have ended.
-func (t *TUN) Close() error { return os.NewSyscallError("close", unix.Close(t.fd)) }
+func (t *TUN) Close() error {
+	return os.NewSyscallError("close", errors.Join(unix.Close(t.fd), unix.Close(t.nudge)))
+}
+
+// Nudge makes the Read that waits, or the next one that would, return with an
+// empty batch: the reader has something else to do. It may be called from any
+// goroutine until Close.
+func (t *TUN) Nudge() {
+	one := [8]byte{1}
+	_, _ = unix.Write(t.nudge, one[:]) // it can only fail where a nudge is pending
+}
 
 // A RefusedError says that the device did not take a superpacket. The
 // capability is switched off; the packets are to be written one by one.

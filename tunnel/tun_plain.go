@@ -16,8 +16,12 @@ import (
 type Plain struct {
 	ifce *water.Interface
 	file *os.File
+	stop *Stopper
 	done chan struct{} // closed by Close
 }
+
+// past is a deadline that is over.
+var past = time.Unix(1, 0)
 
 // OpenPlain opens the TUN device o.Name by way of songgao/water. Of the
 // options Allow and Demoted are not used.
@@ -37,7 +41,7 @@ func OpenPlain(o TUNOptions) (*Plain, error) {
 		ifce.Close()
 		return nil, fmt.Errorf("device %s: water gave a %T, not a file", o.Name, ifce.ReadWriteCloser)
 	}
-	p := &Plain{ifce: ifce, file: file, done: make(chan struct{})}
+	p := &Plain{ifce: ifce, file: file, stop: o.Stop, done: make(chan struct{})}
 	if err := p.setup(); err != nil {
 		ifce.Close()
 		return nil, fmt.Errorf("device %s: %w", o.Name, err)
@@ -45,7 +49,7 @@ func OpenPlain(o TUNOptions) (*Plain, error) {
 	go func() { // a deadline in the past ends the Read that is waiting
 		select {
 		case <-o.Stop.Done():
-			_ = file.SetDeadline(time.Unix(1, 0))
+			_ = file.SetDeadline(past)
 		case <-p.done:
 		}
 	}()
@@ -89,10 +93,26 @@ func (p *Plain) setup() error {
 	return os.NewSyscallError("TUNSETOFFLOAD 0", e)
 }
 
-// Read waits for one packet.
+// Nudge makes the Read that waits, or the next one, return with an empty batch.
+func (p *Plain) Nudge() {
+	_ = p.file.SetReadDeadline(past)
+}
+
+// Read waits for one packet, or for a Nudge.
 func (p *Plain) Read(b *Batch) error {
 	b.Packets = b.Packets[:0]
 	n, err := p.ifce.Read(b.buf[Headroom : Headroom+maxPacket])
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		// Nudges and the stop end it alike. The Stopper is looked at after the
+		// deadline is taken back: a stop comes before its deadline, so it is
+		// seen here, or its deadline is still to come.
+		_ = p.file.SetReadDeadline(time.Time{})
+		if !p.stop.Stopped() {
+			return nil
+		}
+		_ = p.file.SetReadDeadline(past) // for the next Read
+		return ErrClosed
+	}
 	if err != nil {
 		return plainError(err)
 	}

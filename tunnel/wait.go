@@ -64,19 +64,31 @@ const yields = 30
 // wait sleeps until fd is ready for events (POLLIN or POLLOUT) or s is
 // stopped, which gives ErrClosed.
 func (s *Stopper) wait(fd int, events int16) error {
-	fds := [2]unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(s.fd), Events: unix.POLLIN}}
+	_, err := s.waitNudged(fd, events, -1)
+	return err
+}
+
+// waitNudged is wait that also ends, with true, when the eventfd nudge is
+// readable; it reads it. -1 is none.
+func (s *Stopper) waitNudged(fd int, events int16, nudge int) (nudged bool, err error) {
+	fds := [3]unix.PollFd{{Fd: int32(fd), Events: events}, {Fd: int32(s.fd), Events: unix.POLLIN}, {Fd: int32(nudge), Events: unix.POLLIN}}
 	for {
 		_, err := unix.Ppoll(fds[:], nil, nil)
 		if err == unix.EINTR {
 			continue
 		}
 		if err != nil {
-			return os.NewSyscallError("ppoll", err)
+			return false, os.NewSyscallError("ppoll", err)
 		}
 		if fds[1].Revents != 0 {
-			return ErrClosed
+			return false, ErrClosed
 		}
-		return nil
+		if fds[2].Revents != 0 {
+			var count [8]byte
+			_, _ = unix.Read(nudge, count[:]) // another reader may have been faster
+			return true, nil
+		}
+		return false, nil
 	}
 }
 
