@@ -21,4 +21,5 @@ type StoreStatus struct {
 	Connected bool      // the last exchange with the store succeeded
 	LastEvent time.Time // the last successful exchange; zero: none yet
 	Err       string    // why Connected is false; "" when nothing was tried yet
+	Rival     string    // that another process writes this node's lease, and who that may be; "": none was noticed
 }

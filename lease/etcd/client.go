@@ -117,5 +117,6 @@ func (s *Store) grant(ctx context.Context) (clientv3.LeaseID, error) {
 	if err != nil {
 		return clientv3.NoLease, err
 	}
+	s.grants.add(r.ID)
 	return r.ID, nil
 }

@@ -26,6 +26,13 @@
 // Keeping. A loop compares the own key with what it should be, at every change
 // of the key and every few seconds, and repairs the difference.
 //
+// Rivals. A node is known by its public address, so a second process with the
+// same one takes the key over as if it were a restart, and both then hold one
+// subnet. Its etcd lease betrays it: this process granted all of its own. The
+// key is taken back, at most about once a minute, not to win but to let a rival
+// that looks see it as well; and the status tells of it until long after the
+// last write of the rival.
+//
 // Nothing here is fatal: while etcd is away everything waits, says so every
 // half minute, and goes on when it is back. Each call has a time limit.
 package etcd
@@ -76,6 +83,7 @@ type Store struct {
 	tls     *tls.Config // nil: the client's default for the scheme
 	contact *contact.Contact
 	junk    junk
+	grants  grants
 	config  string // key of the configuration
 	subnets string // prefix of the leases' keys, with its slash
 

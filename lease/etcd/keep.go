@@ -22,6 +22,8 @@ import (
 //	another node's value                ErrTaken
 //	a value of ours, but a different    our value, same etcd lease
 //	one, or one that cannot be read
+//	an etcd lease of another process    our value, an etcd lease of ours, and
+//	                                    the rival is told of
 //	no etcd lease                       nothing: it is a reservation (now)
 //	an etcd lease that ends soon        a new one of 24 h, as flannel does
 func (s *Store) Keep(ctx context.Context, l lease.Lease) error {
@@ -30,6 +32,7 @@ func (s *Store) Keep(ctx context.Context, l lease.Lease) error {
 		return fmt.Errorf("keep %s: %w", l.Key(), err)
 	}
 	k := keeper{s: s, own: l, key: s.key(l), value: string(value), wake: make(chan struct{}, 1)}
+	defer s.contact.Rival("") // whoever keeps the key next looks for itself
 	watching, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -49,8 +52,8 @@ type keeper struct {
 	id    clientv3.LeaseID // the etcd lease last seen on the key,
 	renew time.Time        // and when it is to be replaced
 
-	restored time.Time       // when the value was last written again
-	fight    contact.Backoff // before the next time
+	rev int64 // of the key as it was last seen, without what a rival wrote; 0: never
+	rivalry
 }
 
 // errAgain says that the key changed under our hands.
@@ -101,23 +104,31 @@ func (k *keeper) check(ctx context.Context) error {
 	if !e.bad && !(lease.Claim{Attrs: k.own.Attrs}).Owns(e.Lease) && hasAddr(e.Attrs) {
 		return fmt.Errorf("%w, at %s", lease.ErrTaken, nodeOf(e.Attrs))
 	}
+	if k.foreign(e) {
+		return k.takeBack(ctx, e)
+	}
+	k.rev = e.rev
+	k.forgive()
 	if string(r.Kvs[0].Value) != k.value && !e.Attrs.Equal(k.own.Attrs) {
 		return k.restore(ctx, e)
 	}
 	return k.extend(ctx, e)
 }
 
-// restore writes our value over another one. If that happens again and again,
-// two programs run with one public address; they must not fight at full speed.
+// restore writes our value over another one.
 func (k *keeper) restore(ctx context.Context, e entry) error {
-	if time.Since(k.restored) > time.Minute {
-		k.fight = contact.Backoff{Min: 50 * time.Millisecond, Max: time.Minute}
-	} else if !k.fight.Wait(ctx) {
-		return ctx.Err()
+	if k.undone() {
+		k.accuse(e)
 	}
-	k.restored = time.Now()
+	if err := k.pace(ctx); err != nil {
+		return err
+	}
 	k.s.log.Warn("the value of the own lease was changed; it is written again", "subnet", k.own.Key())
-	return k.put(ctx, unchanged(e), clientv3.WithIgnoreLease())
+	err := k.put(ctx, unchanged(e), clientv3.WithIgnoreLease())
+	if err == nil {
+		k.repaired = time.Now()
+	}
+	return err
 }
 
 // extend renews the etcd lease of the key if it is time.

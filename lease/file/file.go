@@ -84,11 +84,12 @@ type Store struct {
 	opt      Options
 	log      *slog.Logger
 	contact  *contact.Contact
-	subnets  string        // the folder with the leases
-	instance string        // random; tells this process from others of the same node name
-	mute     atomic.Bool   // the last own heartbeat could not be written
-	trust    time.Duration // see print
-	open     opener        // os.OpenFile, but in tests
+	subnets  string               // the folder with the leases
+	instance string               // random; tells this process from others of the same node name
+	mute     atomic.Bool          // the last own heartbeat could not be written
+	date     atomic.Pointer[date] // of the last own heartbeat; nil before the first
+	trust    time.Duration        // see print
+	open     opener               // os.OpenFile, but in tests
 }
 
 var (

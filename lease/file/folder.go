@@ -107,6 +107,7 @@ type handle interface {
 	io.ReadWriteCloser
 	io.WriterAt
 	Sync() error
+	Stat() (fs.FileInfo, error)
 }
 
 // An opener opens a file as [os.OpenFile] does.

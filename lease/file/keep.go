@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"time"
 
 	"weft/lease"
 	"weft/lease/internal/contact"
@@ -110,8 +111,12 @@ func (k *keeper) write(f handle, data []byte, e entry) error {
 	case k.last.reserved && bytes.Equal(text, data):
 		return nil // a reservation has no heartbeat
 	case sameShape(data, text):
+		began := time.Now()
 		_, err = f.WriteAt(text, 0)
-		return errors.Join(err, f.Sync())
+		if err = errors.Join(err, f.Sync()); err == nil {
+			k.s.compare(f, began, time.Now())
+		}
+		return err
 	}
 	if e.bad != nil || !e.Attrs.Equal(k.own.Attrs) {
 		k.s.log.Warn("the own lease was changed; it is written again", "subnet", k.own.Key())

@@ -18,7 +18,8 @@ type sighting struct {
 	entry entry
 	good  bool          // entry was readable at least once
 	beat  time.Duration // on the watcher's clock, when a new heartbeat was seen
-	told  bool          // the consumer has it
+	told  bool          // the consumer has it,
+	until time.Time     // with this end
 }
 
 // A print changes when a file is written or replaced, but file systems tell
@@ -57,7 +58,7 @@ func (w *watcher) scan(ctx context.Context) (u lease.Update, err error) {
 	u = lease.Update{Full: true}
 	for _, v := range w.seen {
 		if v.told {
-			u.Events = append(u.Events, lease.Event{Type: lease.Added, Lease: v.entry.Lease})
+			v.tell(&u)
 		}
 	}
 	return u, nil
@@ -93,7 +94,27 @@ func (w *watcher) scanAll(u *lease.Update) error {
 			delete(w.junk, name)
 		}
 	}
+	w.renew(u)
 	return nil
+}
+
+// renew tells the consumer which leases have another end than it knows of. A
+// heartbeat alone is no news, or a thousand nodes would make seventy updates a
+// second: the end must have moved by a quarter of a lease's life. Only complete
+// scans do this, so many renewals make one update.
+func (w *watcher) renew(u *lease.Update) {
+	for _, v := range w.seen {
+		end := v.entry.Expires
+		if v.told && (end.IsZero() != v.until.IsZero() || end.Sub(v.until).Abs() > w.s.patience()/4) {
+			v.tell(u)
+		}
+	}
+}
+
+// tell adds the lease as it is now to u.
+func (v *sighting) tell(u *lease.Update) {
+	v.until = v.entry.Expires
+	u.Events = append(u.Events, lease.Event{Type: lease.Added, Lease: v.entry.Lease})
 }
 
 // folderIsNew reports whether the shared folder is there and nobody has leased
@@ -160,14 +181,14 @@ func (w *watcher) sight(name string, p print, e entry, u *lease.Update) *sightin
 		return v
 	}
 	delete(w.junk, name)
-	if !v.good || !v.entry.rec.still(e.rec) {
-		v.beat = w.lived
+	e.Expires = v.entry.Expires
+	if !v.good || !v.entry.rec.still(e.rec) || v.entry.rec.reserved != e.rec.reserved {
+		v.beat, e.Expires = w.lived, w.s.expiry(e.rec)
 	}
-	e.Expires = w.s.expiry(e.rec)
 	changed := !v.entry.Attrs.Equal(e.Attrs)
 	v.entry, v.good = e, true
 	if v.told && changed {
-		u.Events = append(u.Events, lease.Event{Type: lease.Added, Lease: e.Lease})
+		v.tell(u)
 	}
 	return v
 }
@@ -177,7 +198,7 @@ func (w *watcher) judge(v *sighting, u *lease.Update) {
 	alive := v.good && (v.entry.rec.reserved || w.lived-v.beat < w.s.patience())
 	switch {
 	case alive && !v.told:
-		u.Events = append(u.Events, lease.Event{Type: lease.Added, Lease: v.entry.Lease})
+		v.tell(u)
 	case !alive && v.told:
 		w.s.log.Warn("a node has given no sign of life; its lease is no longer used",
 			"subnet", v.entry.Key(), "peer", v.entry.rec.node, "for", w.s.patience())

@@ -15,6 +15,7 @@ type Watcher struct {
 	mu      sync.Mutex
 	set     lease.Set
 	fulls   int
+	updates int
 	errs    []error
 	changed chan struct{} // closed and replaced at each update
 	stop    func()
@@ -47,6 +48,7 @@ func (w *Watcher) fold(u lease.Update, err error) {
 	} else {
 		w.set.Apply(u)
 	}
+	w.updates++
 	if u.Full {
 		w.fulls++
 	}
@@ -86,6 +88,24 @@ func (w *Watcher) leases() string {
 		b = append(b, l.Key()+"="+l.Attrs.PublicIP.String())
 	}
 	return strings.Join(b, " ")
+}
+
+// Expires returns when the lease of that key ends, as far as was told; zero if
+// it is not known.
+func (w *Watcher) Expires(t testing.TB, key string) time.Time {
+	t.Helper()
+	l := named(t, key)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	l, _ = w.set.Get(l.Subnet, l.Subnet6)
+	return l.Expires
+}
+
+// Updates returns how many updates there were.
+func (w *Watcher) Updates() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.updates
 }
 
 // A Keeping is a running Keep.

@@ -42,7 +42,16 @@ func (c *Contact) OK() {
 		c.log.Info(c.name+" answers again", "after", now.Sub(c.since).Round(time.Millisecond))
 	}
 	c.since, c.reported = time.Time{}, time.Time{}
-	c.status = lease.StoreStatus{Connected: true, LastEvent: now}
+	c.status = lease.StoreStatus{Connected: true, LastEvent: now, Rival: c.status.Rival}
+}
+
+// Rival notes what is to be told of another process that writes this node's
+// lease; "" if there is none, or no longer. How the exchange goes is another
+// matter: it does not change that, nor that this.
+func (c *Contact) Rival(text string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.status.Rival = text
 }
 
 // Failed notes an exchange that failed at once. When it is time for a report,

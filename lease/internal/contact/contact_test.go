@@ -43,6 +43,26 @@ func TestReports(t *testing.T) {
 	})
 }
 
+// What is told of a rival and how the exchange goes do not touch each other.
+func TestRival(t *testing.T) {
+	c := New("the store", slog.New(slog.DiscardHandler))
+	c.Rival("somebody")
+	c.OK()
+	if st := c.Status(); st.Rival != "somebody" || !st.Connected {
+		t.Errorf("after contact %+v", st)
+	}
+	if err := c.Failed(errors.New("gone")); err == nil {
+		t.Error("the outage is not reported")
+	}
+	if st := c.Status(); st.Rival != "somebody" || st.Err != "gone" {
+		t.Errorf("after its loss %+v", st)
+	}
+	c.Rival("")
+	if st := c.Status(); st.Rival != "" || st.Err != "gone" {
+		t.Errorf("without the rival %+v", st)
+	}
+}
+
 // Retry goes on until it succeeds or there is no point in it. Time spent
 // waiting for an answer is time without one, from the first try on.
 func TestRetry(t *testing.T) {
