@@ -26,6 +26,15 @@ var icmpTypes = [...][2][2]uint8{ // kind → {ICMP, ICMPv6} → {type, code}
 // for IPv4, RFC 4443 2.4 allows 1280 for IPv6.
 const MaxICMP = 1280
 
+// EchoReply tells whether p, whose header is h, is an ICMP echo reply that is no
+// fragment (RFC 792, RFC 4443).
+func EchoReply(p []byte, h *Header) bool {
+	if h.Frag || h.L4 >= h.Len {
+		return false
+	}
+	return h.Proto == protoICMP && h.Version == 4 && p[h.L4] == 0 || h.Proto == protoICMPv6 && h.Version == 6 && p[h.L4] == 129
+}
+
 // ICMP writes into buf (at least [MaxICMP] bytes) the answer of kind to the
 // packet p with header h, from the address src, and returns its length. mtu,
 // in bytes, goes into PacketTooBig. It returns 0 when no answer may be sent

@@ -206,3 +206,27 @@ func FuzzICMP(f *testing.F) {
 		}
 	})
 }
+
+func TestEchoReply(t *testing.T) {
+	packet := func(version, proto, kind byte, frag bool) ([]byte, Header) {
+		p := make([]byte, 60)
+		h := Header{Version: version, Proto: proto, Frag: frag, L4: 40, Len: 60}
+		p[h.L4] = kind
+		return p, h
+	}
+	for _, tc := range []struct {
+		version, proto, kind byte
+		frag, want           bool
+	}{
+		{4, 1, 0, false, true}, {4, 1, 8, false, false}, {4, 1, 0, true, false}, {4, 17, 0, false, false}, {4, 58, 129, false, false},
+		{6, 58, 129, false, true}, {6, 58, 128, false, false}, {6, 58, 129, true, false}, {6, 1, 0, false, false}, {6, 17, 129, false, false},
+	} {
+		p, h := packet(tc.version, tc.proto, tc.kind, tc.frag)
+		if got := EchoReply(p, &h); got != tc.want {
+			t.Errorf("%+v: %v", tc, got)
+		}
+	}
+	if h := (Header{Version: 4, Proto: 1, L4: 20, Len: 20}); EchoReply(make([]byte, 20), &h) {
+		t.Error("a packet without a transport header is an echo reply")
+	}
+}
