@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"weft/encap"
+	"weft/engine/probe"
+	"weft/engine/trace"
 	"weft/lease"
 	"weft/tunnel"
 )
@@ -37,6 +39,7 @@ type mill struct {
 	down     *down
 	dev      *nullDevice
 	port     *nullPort
+	hub      trace.Hub
 	counts   [2]counters
 	original []tunnel.Packet   // of the batch that goes up
 	received []tunnel.Received // what comes down
@@ -87,8 +90,9 @@ func newVXLANMill(batch, back []tunnel.Packet) *mill {
 // in the frame that wrap makes, the one that comes back.
 func (m *mill) load(tab *atomic.Pointer[table], f *framing, wrap func([]byte) []byte, batch, back []tunnel.Packet) {
 	answer := newAnswerer(tunnelAddr(node(1).Subnet), netip.Addr{})
-	m.up = newUp(m.dev, tab, answer, nil, &m.counts[0])
-	m.down = newDown(m.dev, 1472, m.port, f, tab, Strict, answer, &m.counts[1])
+	m.up = newUp(m.dev, tab, answer, nil, newTap(&m.hub, trace.Out, &m.counts[0]))
+	m.down = newDown(m.dev, 1472, m.port, f, tab, Strict, answer, newTap(&m.hub, trace.In, &m.counts[1]))
+	m.down.prober = probe.New(probe.Options{Send: func(string, []byte) error { return nil }})
 	for _, pk := range batch {
 		m.up.batch.Packets = append(m.up.batch.Packets, tunnel.Packet{Offload: pk.Offload, Data: bytes.Clone(pk.Data)})
 	}

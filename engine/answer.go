@@ -33,6 +33,19 @@ func newAnswerer(v4, v6 netip.Addr) *answerer {
 	return &answerer{self: [2]netip.Addr{v4, v6}, gather: tunnel.NewGather(), out: tunnel.NewOutbox()}
 }
 
+// excepts tells whether a packet that is longer than the limit of its path goes out
+// all the same: our kernel's reply to an echo that was sent to our tunnel address,
+// as long as only a prober has found the limit. Peers ask by such echoes whether
+// the path has grown; held to the limit that our prober found, which asks in the
+// same way, both would find it confirmed for ever.
+func (a *answerer) excepts(on *path, p []byte, h *encap.Header) bool {
+	if src := h.Src(p); src != a.self[0] && src != a.self[1] || !encap.EchoReply(p, h) {
+		return false
+	}
+	limit := on.told()
+	return limit == 0 || h.Len <= limit
+}
+
 func (a *answerer) source(h *encap.Header) netip.Addr {
 	if h.Version == 4 {
 		return a.self[0]
@@ -41,26 +54,28 @@ func (a *answerer) source(h *encap.Header) netip.Addr {
 }
 
 // toPod answers a packet that came from the device. An answer that cannot be
-// built or written is let go: ICMP is best effort.
-func (a *answerer) toPod(dev device, p []byte, h *encap.Header, kind encap.ICMPKind, mtu int) {
+// built or written is let go, and false returned: ICMP is best effort.
+func (a *answerer) toPod(dev device, p []byte, h *encap.Header, kind encap.ICMPKind, mtu int) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	src := a.source(h)
 	if h.Version == 4 && !a.trusted.Load() {
 		src = h.Dst(p)
 	}
-	if n := a.build(p, h, kind, src, mtu); n > 0 && dev.Write(a.gather, tunnel.Offload{}, [][]byte{a.buf[:n]}) == nil {
-		a.sent.Add(1)
+	n := a.build(p, h, kind, src, mtu)
+	if n == 0 || dev.Write(a.gather, tunnel.Offload{}, [][]byte{a.buf[:n]}) != nil {
+		return false
 	}
+	a.sent.Add(1)
+	return true
 }
 
-// toPeer answers a packet that came from a peer.
-func (a *answerer) toPeer(out port, to *peer, p []byte, h *encap.Header, kind encap.ICMPKind) {
+// toPeer answers a packet that came from a peer, and tells whether it could.
+func (a *answerer) toPeer(out port, to *peer, p []byte, h *encap.Header, kind encap.ICMPKind) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if n := a.build(p, h, kind, a.source(h), 0); n > 0 {
-		a.send(out, to.addr, to.prefix, a.buf[:n])
-	}
+	n := a.build(p, h, kind, a.source(h), 0)
+	return n > 0 && a.send(out, to.addr, to.prefix, a.buf[:n])
 }
 
 // neighbour answers the neighbour question in the datagram b, if it is one and

@@ -9,6 +9,7 @@ import (
 
 	"weft/encap"
 	"weft/engine/iface"
+	"weft/engine/trace"
 	"weft/lease"
 )
 
@@ -30,9 +31,9 @@ type backend struct {
 // this node from an earlier run: a tunnel endpoint keeps its address.
 func newBackend(cfg *lease.Config, under iface.Underlay, was lease.Attrs, o *Options, log *slog.Logger) (*backend, error) {
 	b := &backend{cfg: cfg, under: under, was: was}
-	udp := &framing{kind: "udp", codec: encap.UDP{}, port: 8285, listens: true}
+	udp := &framing{kind: "udp", trace: trace.UDP, codec: encap.UDP{}, port: 8285, listens: true}
 	vni := uint32(1)
-	vxlan := &framing{kind: "vxlan", port: 8472, spread: spread, split: true, kernel: true}
+	vxlan := &framing{kind: "vxlan", trace: trace.VXLAN, port: 8472, spread: spread, split: true, kernel: true}
 	var err error
 	key, gbp := 0, false
 	switch cfg.BackendType {

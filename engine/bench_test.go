@@ -1,11 +1,13 @@
 package engine
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"slices"
 	"testing"
 
+	"weft/engine/trace"
 	"weft/lease"
 )
 
@@ -77,4 +79,36 @@ func BenchmarkLookup(b *testing.B) {
 func number(a netip.Addr) uint32 {
 	x := a.As4()
 	return uint32(x[1])<<8 | uint32(x[2])
+}
+
+// BenchmarkTraced is what a trace adds to it: one that matches nothing, and one of
+// every packet whose reader takes what there is.
+func BenchmarkTraced(b *testing.B) {
+	for _, filter := range []string{"off", "host 192.0.2.99 and tcp port 1", "peer 192.0.2.99", ""} {
+		for _, name := range []string{"super", "64 small"} {
+			load := loads()[name]
+			for direction, turn := range map[string]func(*mill){"up": (*mill).goUp, "down": (*mill).goDown} {
+				b.Run(fmt.Sprintf("%s, %s/filter=%s", direction, name, filter), func(b *testing.B) {
+					m := newMill(load[0], load[1])
+					over, cancel := context.WithCancel(b.Context())
+					cancel()
+					var s *trace.Session
+					if filter != "off" {
+						var err error
+						s, err = m.hub.Open(trace.Options{Filter: filter})
+						must(b, err)
+						defer s.Close()
+					}
+					var frames []byte
+					b.ReportAllocs()
+					for b.Loop() {
+						turn(m)
+						if s != nil && filter == "" {
+							frames, _, _ = s.Next(over, frames)
+						}
+					}
+				})
+			}
+		}
+	}
 }

@@ -42,7 +42,7 @@ func newBuilder(framings []*framing, own lease.Lease, mtu int, families [2]bool)
 // build makes a table of leases. A lease that cannot be used, or not in full,
 // is reported to refused.
 func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, error)) *table {
-	t := &table{known: true, outers: map[netip.Addr]bool{}, sealed: map[netip.Addr]bool{}, outlets: b.outlets,
+	t := &table{known: true, outers: map[netip.Addr]*peer{}, sealed: map[netip.Addr]bool{}, outlets: b.outlets,
 		own: [2]netip.Prefix{b.own.Subnet, b.own.Subnet6}}
 	for l := range leases {
 		peers, err := b.compile(l)
@@ -54,6 +54,9 @@ func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, 
 			if p == nil {
 				continue
 			}
+			if p.key == "" {
+				p.key = wayKey(l, i == 1 && peers[0] != nil)
+			}
 			t.routes.Insert(subnet.Masked(), p)
 			if i == 0 || p != peers[0] {
 				t.add(p)
@@ -64,18 +67,29 @@ func (b *builder) build(leases iter.Seq[lease.Lease], refused func(lease.Lease, 
 	return t
 }
 
+// wayKey names a way to the node that holds a lease: its only one or that for
+// IPv4, or a second one that is for IPv6 alone.
+func wayKey(l lease.Lease, second bool) string {
+	if second {
+		return l.Key() + " IPv6"
+	}
+	return l.Key()
+}
+
 // add gives p its run slots and its outer addresses a name.
 func (t *table) add(p *peer) {
-	names := t.sealed
 	if !p.sealed {
-		names = t.outers
 		p.slot = t.slots
 		t.slots += p.out.n
 		t.peers = append(t.peers, p)
 	}
 	for _, a := range [...]netip.Addr{p.outer, p.other} {
-		if a.IsValid() {
-			names[a] = true
+		switch {
+		case !a.IsValid():
+		case p.sealed:
+			t.sealed[a] = true
+		default:
+			t.outers[a] = p
 		}
 	}
 }
@@ -149,7 +163,8 @@ func (b *builder) peer(f *framing, l lease.Lease, inner int) (*peer, error) {
 	if !ok {
 		w = way{path: &path{}, addr: tunnel.NewAddr(netip.AddrPortFrom(p.outer, f.port))}
 		if limit := f.inner[family]; limit < b.mtu {
-			w.path.inner.Store(int32(limit))
+			w.path.bound = int32(limit)
+			w.path.limit()
 		}
 		b.ways[at] = w
 	}

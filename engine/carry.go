@@ -2,8 +2,11 @@ package engine
 
 import (
 	"context"
+	"net/netip"
 	"time"
 
+	"weft/encap"
+	"weft/engine/control"
 	"weft/lease"
 )
 
@@ -21,6 +24,20 @@ type dataPlane interface {
 	// of the peers that packets can be sent to.
 	setPeers(ctx context.Context, leases []lease.Lease, refused []lease.Refusal) []lease.Refusal
 	reached(leases []lease.Lease) []lease.Lease
+
+	// inject sends an inner packet of our own into the tunnel, past the device,
+	// and injectOuter a datagram of our own beside it.
+	inject(packet []byte) error
+	injectOuter(key string, datagram []byte) error
+
+	// fars returns all peers, with what is known only elsewhere if full; far the one of a lease, farOf the one that owns an
+	// inner address. describe tells of the ends.
+	fars(full bool) []far
+	far(key string) (far, bool)
+	farOf(a netip.Addr) (far, bool)
+	describe(*control.Engine)
+	hear(now time.Time)                     // notes who was heard since the last call
+	lost() (out, in [encap.NumDrops]uint64) // packets, by reason
 
 	relearn(ctx context.Context) error // looks at limited paths again
 	sample()                           // counts what was lost around the ends

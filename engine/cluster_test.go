@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"weft/encap"
+	"weft/engine/trace"
 	"weft/lease"
 	"weft/tunnel"
 	"weft/tunnel/tunneltest"
@@ -34,7 +35,7 @@ func leaseOf(n int, kind string) lease.Lease {
 
 // vxlanFraming is what node n speaks to peers of the vxlan backend.
 func vxlanFraming(n int) *framing {
-	return &framing{kind: "vxlan", port: 8472, spread: 4, split: true, kernel: true,
+	return &framing{kind: "vxlan", trace: trace.VXLAN, port: 8472, spread: 4, split: true, kernel: true,
 		codec: &encap.VXLAN{VNI: 1, MACs: [2][6]byte{vtep(n, 4).MAC, vtep(n, 6).MAC}}}
 }
 
@@ -53,6 +54,7 @@ func newNode(t testing.TB, n int, kind string, o rigOptions) *rig {
 	t.Helper()
 	own := leaseOf(n, kind)
 	r := &rig{t: t, dev: tunneltest.NewDevice(o.tun)}
+	r.listen(o.check)
 	udp, vxlan := udpFraming(), vxlanFraming(n)
 	framings := []*framing{udp, vxlan}
 	if kind == "vxlan" {
@@ -69,7 +71,7 @@ func newNode(t testing.TB, n int, kind string, o rigOptions) *rig {
 		}
 	}
 	learn := func(to *peer) int { return 0 }
-	r.up = newUp(r.dev, &r.table, r.answer, learn, &r.counts[0])
+	r.up = newUp(r.dev, &r.table, r.answer, learn, newTap(&r.hub, trace.Out, &r.counts[0]))
 	r.setPeers(o.peers...)
 	return r
 }
@@ -79,7 +81,7 @@ func (r *rig) openFraming(o rigOptions, f *framing, family int, a netip.Addr) {
 	if f.listens {
 		port := o.wire.Port(netip.AddrPortFrom(a, f.port), o.port)
 		count := &r.counts[1+2*f.id+family]
-		in := inlet{port, newDown(r.dev, 1472, port, f, &r.table, o.check, r.answer, count)}
+		in := inlet{port, newDown(r.dev, 1472, port, f, &r.table, o.check, r.answer, newTap(&r.hub, trace.In, count))}
 		switch {
 		case f.id == 0 && family == 0:
 			r.ports[0], r.down = in.port, in.down
@@ -179,7 +181,7 @@ func TestFamiliesOfFramingsFallBack(t *testing.T) {
 	if p := tab.lookup(both.Subnet.Addr()); p == nil || p.out.n == 0 || len(tab.reached([]lease.Lease{both})) != 1 {
 		t.Errorf("its IPv4 peer: %+v", p)
 	}
-	if !tab.outers[both.Attrs.PublicIPv6] {
+	if nil == tab.outers[both.Attrs.PublicIPv6] {
 		t.Error("the peer's other address is not known as its own")
 	}
 }

@@ -53,6 +53,7 @@ func sleep(ctx context.Context, d time.Duration) bool {
 func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p dataPlane, listed chan<- struct{}) error {
 	var set lease.Set
 	known := newKnown(n.log)
+	var changedAt time.Time
 	for update, err := range n.opt.Source.Watch(ctx) {
 		if err != nil {
 			n.log.Warn("lease store", "err", err)
@@ -60,18 +61,39 @@ func (n *Node) follow(ctx context.Context, cfg *lease.Config, own lease.Lease, p
 		}
 		changed := set.Apply(update)
 		if !changed && !(update.Full && listed != nil) {
+			n.renewed(&set)
 			continue
 		}
+		changedAt = time.Now()
 		usable, refused := lease.Usable(cfg, own, &set)
 		refused = append(refused, p.setPeers(ctx, usable, refused)...)
 		known.usable(p.reached(usable))
 		known.refused(refused)
+		n.listed(leaseState{count: set.Len(), changed: changedAt, refused: refused, expires: expiries(&set)})
 		if update.Full && listed != nil {
 			close(listed)
 			listed = nil
 		}
 	}
 	return nil
+}
+
+// renewed takes in a change of the set that changes nobody's way.
+func (n *Node) renewed(set *lease.Set) {
+	n.mu.Lock()
+	l := n.set
+	n.mu.Unlock()
+	l.count, l.expires = set.Len(), expiries(set)
+	n.listed(l)
+}
+
+// expiries returns when each lease ends, by key.
+func expiries(set *lease.Set) map[string]time.Time {
+	m := make(map[string]time.Time, set.Len())
+	for l := range set.All() {
+		m[l.Key()] = l.Expires
+	}
+	return m
 }
 
 // masquerade writes the traffic rules and keeps them. Rules that cannot be

@@ -26,6 +26,15 @@ func (t *tally) lose(packets, bytes int) {
 	t.bytes -= bytes
 }
 
+// A flow is what was carried one way.
+type flow struct{ packets, bytes atomic.Uint64 }
+
+// add counts packets of inner bytes; less than none takes them back.
+func (f *flow) add(packets, bytes int) {
+	f.packets.Add(uint64(packets))
+	f.bytes.Add(uint64(bytes))
+}
+
 // add counts one batch.
 func (c *counters) add(t tally) {
 	c.packets.Add(uint64(t.packets))

@@ -33,6 +33,23 @@
 // batch. When the lease store is unreachable nothing is swapped and packets go
 // on as before.
 //
+// # What is told of it
+//
+// Each loop has a [tap]. It counts what is lost, gives the flight recorder the
+// headers of some of that, and while somebody traces notes a sight of each packet,
+// which becomes a record when the batch is done and its verdict known (tap.go,
+// sights.go; package trace has the rest).
+//
+// A prober (package probe) watches the peers. What it sends goes into the tunnel
+// behind the device, and what is for it comes out before the device, so that
+// neither the kernel nor its rules are on the way (inject.go). It finds out, too,
+// where a path is narrower than anybody says.
+//
+// Whoever asks is answered by the methods of package control's Node: state
+// (status.go, peers.go), and in ask.go what takes packets or thought, each of which
+// has a package of its own. What they are told of a peer is a [far], whichever data
+// plane reaches it.
+//
 // The files up.go, down.go and runs.go are the hot path. They import neither a
 // logger nor fmt, and what they do for a packet that cannot be forwarded
 // stands in refuse.go.

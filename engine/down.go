@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"weft/encap"
+	"weft/engine/probe"
 	"weft/tunnel"
 )
 
@@ -23,15 +24,22 @@ const (
 // down carries packets from one port to the device. One goroutine runs it.
 type down struct {
 	port    port
+	local   netip.AddrPort // the port's address, for the tap
+	prober  *probe.Prober  // nil: nobody
 	framing *framing
 	table   *atomic.Pointer[table]
 	check   SourceCheck
 	answer  *answerer
 	seen    *policies // nil: frames have none
 
-	t     *table // the snapshot of this batch
-	inbox *tunnel.Inbox
-	good  pair // the latest pair of addresses that passed the check
+	t      *table // the snapshot of this batch
+	inbox  *tunnel.Inbox
+	good   pair       // the latest pair of addresses that passed the check
+	from   *peer      // whose packets got counts
+	traced bool       // this batch is
+	toSelf bool       // what goes from good's source to its destination is for the node, not for a pod
+	noted  encap.Drop // what is wrong with the source of the packet at hand, which goes on
+	got    tally
 	*writer
 }
 
@@ -45,9 +53,9 @@ type pair struct {
 
 // newDown makes the loop between p, whose datagrams have the framing f, and the
 // device, which has an MTU of mtu bytes.
-func newDown(dev device, mtu int, p port, f *framing, t *atomic.Pointer[table], check SourceCheck, a *answerer, count *counters) *down {
+func newDown(dev device, mtu int, p port, f *framing, t *atomic.Pointer[table], check SourceCheck, a *answerer, tap tap) *down {
 	return &down{port: p, framing: f, table: t, check: check, answer: a,
-		inbox: tunnel.NewInbox(), writer: newWriter(dev, mtu, count)}
+		inbox: tunnel.NewInbox(), writer: newWriter(dev, mtu, tap)}
 }
 
 // run carries packets until the port or the device fails or is stopped.
@@ -65,15 +73,18 @@ func (d *down) run() error {
 // carry deals with one batch. Its error says that the device is gone.
 func (d *down) carry() error {
 	d.t = d.table.Load()
-	d.begin()
+	d.traced = d.begin()
 	for i := range d.inbox.Messages {
 		m := &d.inbox.Messages[i]
 		if m.Truncated {
-			d.count.drop(encap.Truncated, 1)
+			if d.tap.drop(encap.Truncated, 1) {
+				d.tap.tell(encap.Truncated, 1, d.unread(&arrival{from: m.From, ecn: m.ECN, run: 1}, m.Data))
+			}
 			continue
 		}
 		d.message(m)
 	}
+	d.credit(d.from)
 	return d.end()
 }
 
@@ -81,11 +92,13 @@ func (d *down) carry() error {
 // outer source is one check for the whole run.
 func (d *down) message(m *tunnel.Received) {
 	from, data := m.From.Addr(), m.Data
-	if (d.good.table != d.t || d.good.outer != from) && !d.t.outers[from] &&
-		!d.stranger(from, max(1, (len(data)+m.Size-1)/max(1, m.Size))) {
+	if (d.good.table != d.t || d.good.outer != from) && d.t.outers[from] == nil && !d.stranger(m) {
 		return
 	}
-	a := arrival{from: from, ecn: m.ECN, sound: true}
+	a := arrival{from: m.From, ecn: m.ECN, sound: true, run: 1}
+	if d.traced {
+		a.run = max(1, (len(data)+m.Size-1)/max(1, m.Size))
+	}
 	if d.framing.kernel {
 		// The kernel joins only datagrams that have a checksum, and it has
 		// checked that. Of a single one over IPv4 nobody knows whether it had one.
@@ -105,30 +118,39 @@ func (d *down) message(m *tunnel.Received) {
 
 // An arrival is what the kernel tells of the datagrams of one message.
 type arrival struct {
-	from  netip.Addr
+	from  netip.AddrPort
 	ecn   uint8 // congestion bits of the outer header
 	sound bool  // the outer checksum covers the inner packet, and is right
 	size  int   // if not 0, the inner packet stands for packets of this payload
+	run   int   // datagrams that came in one; for the tap
 }
 
 // datagram checks one datagram and hands its packet on.
 func (d *down) datagram(a *arrival, b []byte) {
 	p, drop := d.framing.codec.Open(b)
 	if drop != encap.Delivered {
-		d.unopened(a.from, b, drop)
+		d.unopened(a, b, drop)
 		return
 	}
 	h, drop := encap.Parse(p)
 	if drop != encap.Delivered {
-		d.count.drop(drop, 1)
+		if d.consumeOuter(a, b) {
+			return
+		}
+		if d.tap.drop(drop, 1) {
+			d.tap.tell(drop, 1, d.unread(a, b))
+		}
 		return
 	}
-	at := pair{d.t, a.from, h.Src(p), h.Dst(p)}
-	if at != d.good && !d.admit(at, d.standsFor(a, &h)) {
+	at := pair{d.t, a.from.Addr(), h.Src(p), h.Dst(p)}
+	if at != d.good && !d.admit(at, a, b, p, &h) {
+		return
+	}
+	if d.toSelf && d.consume(a, b, p, &h) {
 		return
 	}
 	if d.framing.codec.Routes() && !encap.DecrementTTL(p) {
-		d.expired(p, &h)
+		d.expired(a, b, p, &h)
 		return
 	}
 	if a.ecn != 0 && d.framing.codec.ECN() {
@@ -136,6 +158,14 @@ func (d *down) datagram(a *arrival, b []byte) {
 	}
 	if d.seen != nil {
 		d.seen.note(d.framing.codec.(*encap.VXLAN), b)
+	}
+	d.got.packets++
+	if d.framing.kernel {
+		d.got.packets += d.standsFor(a, &h) - 1
+	}
+	d.got.bytes += h.Len
+	if d.traced {
+		d.sighted(a, b, p, &h)
 	}
 	switch {
 	case drop != encap.Delivered:
@@ -145,35 +175,43 @@ func (d *down) datagram(a *arrival, b []byte) {
 		drop = d.join.Add(p, &h, a.sound)
 	}
 	if drop != encap.Delivered {
-		d.count.drop(drop, d.standsFor(a, &h))
+		d.spoilt(drop, a, b, p, &h)
 	}
 }
 
-// admit judges a pair that is not the latest good one, of n packets. What is
-// not for us is not relayed, whatever the source check.
-func (d *down) admit(at pair, n int) bool {
+// admit judges a packet whose pair is not the latest good one. What is not for us
+// is not relayed, whatever the source check.
+func (d *down) admit(at pair, a *arrival, b, p []byte, h *encap.Header) bool {
+	d.noted, d.toSelf = encap.Delivered, false
+	d.good = pair{} // what d.from is owed is not his who comes next
 	if !d.t.owns(at.dst) {
-		d.count.drop(encap.InnerDstNotLocal, n)
-		return false
+		return d.refuse(encap.InnerDstNotLocal, a, b, p, h)
 	}
 	owner := d.t.lookup(at.inner)
 	if owner != nil && owner.sealed {
-		d.count.drop(encap.ClearFromWireGuard, n)
-		return false
+		return d.refuse(encap.ClearFromWireGuard, a, b, p, h)
 	}
-	if d.check == Off {
-		return true
-	}
-	drop := encap.Delivered
 	switch {
-	case !d.t.outers[at.outer]:
-		drop = encap.OuterSrcUnknown
-	case owner == nil || !owner.sends(at.outer):
-		drop = encap.InnerSrcNotLeased
-	default:
+	case owner != nil && owner.sends(at.outer):
+		d.credit(owner)
+		d.toSelf = at.dst == d.answer.self[0] || at.dst == d.answer.self[1]
 		d.good = at
 		return true
+	case d.check == Off: // nothing is asked
+	case d.t.outers[at.outer] == nil:
+		d.refuse(encap.OuterSrcUnknown, a, b, p, h)
+	default:
+		d.refuse(encap.InnerSrcNotLeased, a, b, p, h)
 	}
-	d.count.drop(drop, n)
-	return d.check == Report
+	d.credit(nil)
+	return d.check != Strict
+}
+
+// credit gives the peer that sent them the packets that were counted since the
+// last call, and says whose come next.
+func (d *down) credit(next *peer) {
+	if d.from != nil && d.got.packets > 0 {
+		d.from.path.got.add(d.got.packets, d.got.bytes)
+	}
+	d.from, d.got = next, tally{}
 }

@@ -36,6 +36,7 @@ type ends struct {
 type tun interface {
 	device
 	Probe() error
+	Nudge()
 	Close() error
 }
 

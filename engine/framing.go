@@ -3,6 +3,7 @@ package engine
 import (
 	"weft/encap"
 	"weft/engine/iface"
+	"weft/engine/trace"
 )
 
 // A framing is one encapsulation as this node speaks it. Every node speaks all
@@ -11,6 +12,7 @@ import (
 type framing struct {
 	id      int    // index in backend.framings
 	kind    string // the Backend.Type that asks for it
+	trace   trace.Kind
 	codec   encap.Encapsulator
 	port    uint16 // UDP: where its peers listen, and we
 	inner   [2]int // longest inner packet by the family of the outer one, in bytes; 0: no such family

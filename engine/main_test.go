@@ -10,6 +10,7 @@ import (
 	"go.uber.org/goleak"
 
 	"weft/encap"
+	"weft/engine/trace"
 	"weft/lease"
 	"weft/tunnel"
 	"weft/tunnel/tunneltest"
@@ -48,7 +49,7 @@ func only6(n int) lease.Lease {
 
 // udpFraming is what a node of a udp network speaks.
 func udpFraming() *framing {
-	return &framing{kind: "udp", codec: encap.UDP{}, port: 8285, listens: true}
+	return &framing{kind: "udp", trace: trace.UDP, codec: encap.UDP{}, port: 8285, listens: true}
 }
 
 // udpBuilder makes tables of udp peers that are reached through ports, by the
@@ -77,7 +78,11 @@ type rig struct {
 	up      *up
 	down    *down // reads the IPv4 port
 	down6   *down
-	others  []inlet     // further ports: of another framing
+	others  []inlet // further ports: of another framing
+	hub     trace.Hub
+	session *trace.Session // that is told of everything
+	told    story          // what it was told so far
+	check   SourceCheck
 	counts  [5]counters // up, down, down6, others
 	limit   int         // what learn finds out about any path
 	learned int         // how often learn was asked
@@ -97,6 +102,7 @@ type rigOptions struct {
 func newRig(t testing.TB, o rigOptions) *rig {
 	t.Helper()
 	r := &rig{t: t, dev: tunneltest.NewDevice(o.tun)}
+	r.listen(o.check)
 	if o.wire == nil {
 		o.wire = tunneltest.NewWire()
 	}
@@ -112,10 +118,10 @@ func newRig(t testing.TB, o rigOptions) *rig {
 		to.path.inner.Store(int32(r.limit))
 		return r.limit
 	}
-	r.up = newUp(r.dev, &r.table, r.answer, learn, &r.counts[0])
+	r.up = newUp(r.dev, &r.table, r.answer, learn, newTap(&r.hub, trace.Out, &r.counts[0]))
 	f := r.build.framings[0]
-	r.down = newDown(r.dev, 1472, r.ports[0], f, &r.table, o.check, r.answer, &r.counts[1])
-	r.down6 = newDown(r.dev, 1472, r.ports[1], f, &r.table, o.check, r.answer, &r.counts[2])
+	r.down = newDown(r.dev, 1472, r.ports[0], f, &r.table, o.check, r.answer, newTap(&r.hub, trace.In, &r.counts[1]))
+	r.down6 = newDown(r.dev, 1472, r.ports[1], f, &r.table, o.check, r.answer, newTap(&r.hub, trace.In, &r.counts[2]))
 	return r
 }
 
@@ -164,6 +170,7 @@ func (r *rig) drops() map[string]uint64 {
 func (r *rig) wantDrops(want map[encap.Drop]uint64) {
 	r.t.Helper()
 	got := r.drops()
+	r.sameStory(got)
 	for reason, n := range want {
 		if got[reason.String()] != n {
 			r.t.Errorf("%d packets dropped as %v, want %d", got[reason.String()], reason, n)

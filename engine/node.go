@@ -13,41 +13,12 @@ import (
 
 	"weft/engine/iface"
 	"weft/engine/masq"
+	"weft/engine/probe"
 	"weft/engine/route"
+	"weft/engine/trace"
 	"weft/lease"
 	"weft/tunnel"
-	"weft/tunnel/wg"
 )
-
-// Options says how a node is to be run. The zero value of a field is its
-// default unless the field says otherwise.
-type Options struct {
-	Registrar lease.Registrar
-	Source    lease.Source
-
-	Iface      iface.Options // how to choose the underlay interface
-	SubnetFile string        // where subnet.env goes; also the source of the previous subnet
-
-	IPMasq       bool          // masquerade what leaves the overlay
-	RandomFully  bool          // masquerade with random ports
-	ForwardRules bool          // accept forwarding from and to the overlay
-	RulesResync  time.Duration // how often rules are checked; 0: 5 s
-	Blackhole    bool          // keep a blackhole route for the own subnet
-
-	TunMode     string            // "auto" or "plain"; empty: auto
-	SourceCheck string            // "strict", "report" or "off"; empty: strict
-	GBPPolicy   string            // group policies whose frames are accepted; empty: any
-	PeerPorts   map[string]uint16 // UDP ports of peers with another backend than ours, by its type
-
-	// Of the wireguard backend: how to come by the private key, which is asked
-	// for once and only by it; and where to put the sockets for wg(8); empty:
-	// where it looks.
-	Key       func() (wg.StoredKey, error)
-	SocketDir string
-
-	Log     *slog.Logger // nil: slog.Default
-	OnReady func()       // called once, when subnet.env is written and packets can flow
-}
 
 // Device is the name of the TUN device of the udp and vxlan backends; scripts
 // and CNI configurations know it.
@@ -59,13 +30,18 @@ type Node struct {
 	log   *slog.Logger
 	allow tunnel.Feature
 	check SourceCheck
+	hub   trace.Hub
+
+	started  time.Time
+	prober   *probe.Prober // set by serve, before anything runs
+	peersSet chan struct{} // holds a token when the peers have changed
 	state
 }
 
 // New checks the options and returns a node that is ready to Run. Errors name
 // the option and its value.
 func New(o Options) (*Node, error) {
-	n := &Node{opt: o, log: o.Log}
+	n := &Node{opt: o, log: o.Log, started: time.Now(), peersSet: make(chan struct{}, 1)}
 	if n.log == nil {
 		n.log = slog.Default()
 	}
@@ -225,12 +201,18 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	if !cfg.EnableIPv6 {
 		used.Subnet6 = netip.Prefix{}
 	}
+	n.runs(&running{cfg: cfg, under: under, back: back, own: used}, nestedKind(under.Name))
+	if n.nested != "" {
+		n.log.Warn("the underlay is itself a tunnel: packets are wrapped twice, and its path may be narrower than its MTU says",
+			"iface", under.Name, "kind", n.nested, "mtu", under.MTU)
+	}
 	var plane dataPlane
 	if back.wg != nil {
 		plane = newWGPlane(n, cfg, back, used, routes)
 	} else {
 		plane = newPlane(n, cfg, back, used, routes[0])
 	}
+	n.prober = n.newProber(plane)
 	n.carries(plane)
 	if err := plane.open(ctx); err != nil {
 		return err
@@ -246,6 +228,9 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group.Go(func() error { return n.masquerade(ctx, rules, cfg, own) })
 	group.Go(func() error { return n.watchUnderlay(ctx, under) })
 	group.Go(func() error { return plane.relearn(ctx) })
+	group.Go(func() error { return n.prober.Run(ctx) })
+	group.Go(func() error { return n.watchClock(ctx) })
+	group.Go(func() error { return n.watchPeers(ctx, plane, n.prober) })
 	group.Go(func() error { return n.account(ctx, plane, back.policies) })
 	group.Go(func() error { return n.settle(ctx) })
 	group.Go(func() error { return n.announce(ctx, cfg, used, back, listed) })

@@ -107,7 +107,7 @@ func live(t *testing.T, dir string) *living {
 	ready := make(chan struct{})
 	var err error
 	l.node, err = New(Options{Registrar: l.script, Source: l.script, Iface: iface.Options{Iface: []string{"wire0"}},
-		SubnetFile: filepath.Join(dir, "subnet.env"), Blackhole: true, Log: l.logger(), OnReady: func() { close(ready) }})
+		ProbeInterval: -1, SubnetFile: filepath.Join(dir, "subnet.env"), Blackhole: true, Log: l.logger(), OnReady: func() { close(ready) }})
 	must(t, err)
 	if ok, why := l.node.Ready(); ok || why != "starting" {
 		t.Errorf("before Run: ready %v, %q", ok, why)

@@ -24,11 +24,13 @@ func (p *plane) learn(to *peer) int {
 	if err != nil {
 		return int(to.path.inner.Load())
 	}
-	limit := min(mtu-overhead-len(to.prefix), to.framing.inner[to.family])
-	if limit >= p.back.mtu {
-		limit = 0
+	learnt := mtu - overhead - len(to.prefix)
+	if learnt >= p.back.mtu {
+		learnt = 0
 	}
-	if old := to.path.inner.Swap(int32(limit)); int(old) != limit {
+	to.path.learnt.Store(int32(learnt))
+	limit, changed := to.path.limit()
+	if changed {
 		p.node.log.Info("path MTU learnt", "peer", to.outer, "mtu", mtu, "inner", limit)
 	}
 	return limit
@@ -49,8 +51,8 @@ func (p *wgPlane) learn(to *wgPeer) {
 	if err != nil {
 		return
 	}
-	limit := wgLimit(mtu-overhead, p.back.mtu)
-	if old := to.limit.Swap(int32(limit)); int(old) != limit {
+	to.seen.learnt.Store(int32(wgLimit(mtu-overhead, p.back.mtu)))
+	if limit, changed := to.seen.limit(); changed {
 		p.node.log.Info("path MTU learnt", "peer", end.Addr(), "mtu", mtu, "inner", limit)
 	}
 }
@@ -80,7 +82,7 @@ func (p *wgPlane) relearn(ctx context.Context) error {
 		case <-tick.C:
 			p.watchAround()
 			for _, to := range *p.lanes.Load() {
-				if to.limit.Load() > 0 {
+				if to.seen.inner.Load() > 0 {
 					p.learn(to)
 				}
 			}

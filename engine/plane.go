@@ -10,6 +10,7 @@ import (
 
 	"weft/engine/iface"
 	"weft/engine/route"
+	"weft/engine/trace"
 	"weft/lease"
 	"weft/tunnel"
 )
@@ -37,16 +38,23 @@ type plane struct {
 	unheard map[netip.AddrPort]string // ports that could not be opened, and why
 	demoted demotions
 
+	sending sync.Mutex     // guards what follows; after mu
+	live    *ends          // that may be sent by, and that the table is for; nil: none
+	out     *tunnel.Outbox // for what we send ourselves
+	told    tap            // tells of it
+	talk    counters       // what told counts: it is no pod's
+
 	routing   sync.Mutex // held from desired until it is set; before mu
 	complaint string     // what was wrong with it, to say it once; guarded by routing
 	tookOver  bool       // stock flanneld's devices were looked for
 }
 
 func newPlane(n *Node, cfg *lease.Config, back *backend, own lease.Lease, routes *route.Reconciler) *plane {
-	p := &plane{node: n, cfg: cfg, under: back.under, back: back, own: own, routes: routes}
+	p := &plane{out: tunnel.NewOutbox(), node: n, cfg: cfg, under: back.under, back: back, own: own, routes: routes}
 	p.build = newBuilder(back.framings, own, back.mtu, [2]bool{p.under.Addr.IsValid(), p.under.Addr6.IsValid()})
 	p.down, p.unheard = make([][2]counters, len(back.framings)), map[netip.AddrPort]string{}
 	p.answer = newAnswerer(tunnelAddr(own.Subnet), tunnelAddr(own.Subnet6))
+	p.told = newTap(&n.hub, trace.Out, &p.talk)
 	p.rebuild()
 	return p
 }
@@ -84,6 +92,7 @@ func (p *plane) rebuild() (refused []lease.Refusal) {
 	})
 	t.known = p.listed
 	p.table.Store(t)
+	p.node.peersChanged()
 	return refused
 }
 
@@ -134,6 +143,7 @@ func (p *plane) open(ctx context.Context) (err error) {
 	p.openOthers(e, p.leases)
 	p.build.outlets, p.build.spans = e.outlets, e.spans
 	p.rebuild()
+	p.setLive(e)
 	p.mu.Unlock()
 	p.sample()
 	return nil
@@ -184,10 +194,19 @@ func (p *plane) lose() {
 	e.running, p.ends = false, nil
 	p.mu.Unlock()
 	e.stop.Stop()
+	p.setLive(nil)
 	e.loops.Wait()
 	if err := e.close(); err != nil {
 		p.node.log.Debug("closing the data plane", "err", err)
 	}
+}
+
+// setLive says by which ends packets of our own may be sent; it waits for the one
+// that is being sent.
+func (p *plane) setLive(e *ends) {
+	p.sending.Lock()
+	defer p.sending.Unlock()
+	p.live = e
 }
 
 // carry runs the loops until one of them fails or ctx ends.
@@ -203,14 +222,16 @@ func (p *plane) carry(ctx context.Context) error {
 			}
 		}
 	}
-	e.start(newUp(e.dev, &p.table, p.answer, p.learn, &p.up).run)
+	e.start(newUp(e.dev, &p.table, p.answer, p.learn, newTap(&p.node.hub, trace.Out, &p.up)).run)
 	p.mu.Unlock()
 	return <-e.ended
 }
 
 // startDown starts the loop of one port. The caller holds mu.
 func (p *plane) startDown(e *ends, f *framing, family int) {
-	d := newDown(e.dev, p.back.mtu, e.ports[f.id][family], f, &p.table, p.node.check, p.answer, &p.down[f.id][family])
+	port := e.ports[f.id][family]
+	d := newDown(e.dev, p.back.mtu, port, f, &p.table, p.node.check, p.answer, newTap(&p.node.hub, trace.In, &p.down[f.id][family]))
+	d.local, d.prober = port.Local(), p.node.prober
 	if f.id == 0 {
 		d.seen = p.back.policies
 	}

@@ -1,12 +1,11 @@
 package engine
 
 import (
-	"errors"
 	"net/netip"
 
-	"golang.org/x/sys/unix"
-
 	"weft/encap"
+	"weft/engine/trace"
+	"weft/tunnel"
 )
 
 // What happens to packets that cannot simply go on: they are counted under a
@@ -35,9 +34,12 @@ func (u *up) noRoute(to *peer, p []byte, h *encap.Header, o *encap.Offload) {
 	case to != nil:
 		reason = encap.NoFamily
 	}
-	u.count.drop(reason, packetsIn(p, h, o))
+	s := u.sight(to, p, h, o)
 	if u.t.known && reason != encap.Multicast && reason != encap.LinkLocal {
-		u.answer.toPod(u.dev, p, h, encap.NetUnreachable, 0)
+		s.answered(u.answer.toPod(u.dev, p, h, encap.NetUnreachable, 0))
+	}
+	if u.tap.drop(reason, packetsIn(p, h, o)) {
+		u.tap.tell(reason, packetsIn(p, h, o), s)
 	}
 }
 
@@ -58,46 +60,67 @@ func unrouted(p []byte, h *encap.Header, owns func(netip.Addr) bool) encap.Drop 
 }
 
 // expired deals with a packet whose TTL ends here on its way up.
-func (u *up) expired(p []byte, h *encap.Header, o *encap.Offload) {
-	u.count.drop(encap.TTLExceeded, packetsIn(p, h, o))
-	u.answer.toPod(u.dev, p, h, encap.TimeExceeded, 0)
+func (u *up) expired(to *peer, p []byte, h *encap.Header, o *encap.Offload) {
+	s := u.sight(to, p, h, o)
+	s.answered(u.answer.toPod(u.dev, p, h, encap.TimeExceeded, 0))
+	if u.tap.drop(encap.TTLExceeded, packetsIn(p, h, o)) {
+		u.tap.tell(encap.TTLExceeded, packetsIn(p, h, o), s)
+	}
 }
 
 // tooBig deals with a packet that is longer than the limit of its path: it is
 // fragmented if it may be, and its sender is told otherwise.
 func (u *up) tooBig(to *peer, p []byte, h *encap.Header, o *encap.Offload, limit int) {
-	if h.DF(p) {
-		u.count.drop(encap.TooBig, packetsIn(p, h, o))
-		u.answer.toPod(u.dev, p, h, encap.PacketTooBig, limit)
+	s := u.sight(to, p, h, o)
+	if s.limit = uint16(limit); h.DF(p) {
+		s.answered(u.answer.toPod(u.dev, p, h, encap.PacketTooBig, limit))
+		if u.tap.drop(encap.TooBig, packetsIn(p, h, o)) {
+			u.tap.tell(encap.TooBig, packetsIn(p, h, o), s)
+		}
 		return
 	}
 	if to.framing.codec.Routes() && !encap.DecrementTTL(p) {
-		u.expired(p, h, o)
+		u.expired(to, p, h, o)
 		return
+	}
+	if to.framing.codec.Routes() {
+		s.way |= trace.Hopped
 	}
 	l := u.lane(to, p, h)
 	segs, drop := u.cutter.Cut(nil, p, h, o, nil)
 	if drop != encap.Delivered {
-		u.count.drop(drop, 1)
+		if u.tap.drop(drop, packetsIn(p, h, o)) {
+			u.tap.tell(drop, packetsIn(p, h, o), s)
+		}
 		return
 	}
+	if u.tap.live() {
+		s.packets = packetsIn(p, h, o)
+		s.way |= trace.Wrapped
+		u.tap.see(s)
+	}
 	for i := range segs {
-		u.fragment(&l, flatten(&segs[i], 0), limit)
+		u.fragment(&l, flatten(&segs[i], 0), limit, len(u.tap.sights)-1)
 	}
 }
 
-// fragment adds the fragments of the finished packet p to the runs.
-func (u *up) fragment(l *lane, p []byte, limit int) {
+// fragment adds the fragments of the finished packet p, which is one of the
+// sight i, to the runs.
+func (u *up) fragment(l *lane, p []byte, limit, i int) {
 	h, drop := encap.Parse(p)
 	if drop == encap.Delivered {
 		u.segs, drop = u.cutter.Fragment(u.segs[:0], p, &h, limit, l.peer.prefix)
 	}
 	if drop != encap.Delivered {
-		u.count.drop(drop, 1)
+		u.tap.lost(i, drop, u.sight(l.peer, p, &h, &encap.Offload{}))
 		return
 	}
 	for _, s := range u.segs {
 		u.runs.add(l, s)
+	}
+	if u.tap.live() {
+		u.tap.claim(len(u.runs.segs), i)
+		u.tap.sights[i].fragments(len(u.segs))
 	}
 }
 
@@ -107,113 +130,37 @@ func flatten(s *encap.Segment, skip int) []byte {
 	return append(append(b, s.Head...), s.Body...)[skip:]
 }
 
-// A retry is a segment that was too long for its path.
-type retry struct {
-	seg  encap.Segment
-	lane lane
-}
-
-// refused takes the messages that outlet i did not take out of sent. A message
-// too long for its path teaches us the path's limit; its packets are kept for
-// resend.
-func (u *up) refused(i int32, sent *tally) {
-	msgs, origin := u.runs.msgs[i], u.runs.origin[i]
-	for j := range msgs {
-		m := &msgs[j]
-		if m.Err == nil {
-			continue
-		}
-		r := &u.runs.runs[origin[j]]
-		overhead := len(r.peer.prefix)
-		if !errors.Is(m.Err, unix.EMSGSIZE) {
-			sent.lose(m.Lost, (m.Bytes/m.Count-overhead)*m.Lost)
-			u.count.drop(sendDrop(m.Err), m.Lost)
-			continue
-		}
-		u.learn(r.peer)
-		for k := r.first; k >= 0; k = u.runs.segs[k].next {
-			s := u.runs.segs[k].seg
-			if m.Lost < m.Count && s.Len() < m.Size {
-				continue // the shorter end of the run went through
-			}
-			sent.lose(1, s.Len()-overhead)
-			u.again = append(u.again, retry{s, lane{peer: r.peer, outlet: r.outlet, slot: r.slot, limit: 1, ecn: r.ecn}})
-		}
-	}
-}
-
-// resend gives packets that were too long for their path a second chance: in
-// fragments, or with an answer to their sender.
-func (u *up) resend(sent *tally) {
-	u.runs.reset(u.t)
-	for i := range u.again {
-		u.reconsider(&u.again[i])
-	}
-	u.again = u.again[:0]
-	u.runs.messages()
-	for _, i := range u.runs.used {
-		msgs := u.runs.msgs[i]
-		if _, err := u.t.outlets[i].Send(u.out, msgs); err != nil {
-			return // stopped; the next Read says so
-		}
-		for j := range msgs {
-			if msgs[j].Err != nil {
-				u.count.drop(sendDrop(msgs[j].Err), msgs[j].Count)
-				continue // not a third time
-			}
-			sent.packets += msgs[j].Count
-			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.runs.overhead(i, j)
-			sent.calls++
-		}
-	}
-}
-
-// reconsider decides about one packet now that the limit of its path is known.
-func (u *up) reconsider(r *retry) {
-	to := r.lane.peer
-	p := flatten(&r.seg, len(to.prefix))
-	h, drop := encap.Parse(p)
-	limit := int(to.path.inner.Load())
-	switch {
-	case drop != encap.Delivered:
-		u.count.drop(drop, 1)
-	case limit <= 0 || len(p) <= limit: // the path has grown meanwhile
-		u.runs.add(&r.lane, r.seg)
-	case h.DF(p):
-		u.count.drop(encap.TooBig, 1)
-		u.answer.toPod(u.dev, p, &h, encap.PacketTooBig, limit)
-	default:
-		u.fragment(&r.lane, p, limit)
-	}
-}
-
-// sendDrop names the reason behind an error of Send.
-func sendDrop(err error) encap.Drop {
-	if errors.Is(err, unix.ENOBUFS) || errors.Is(err, unix.ENOMEM) {
-		return encap.SockFull
-	}
-	return encap.SockError
-}
-
 // expired deals with a packet whose TTL ends here on its way down. Its sender
 // is behind the peer it came from, so the answer goes back through the tunnel.
-func (d *down) expired(p []byte, h *encap.Header) {
-	d.count.drop(encap.TTLExceeded, 1)
+func (d *down) expired(a *arrival, b, p []byte, h *encap.Header) {
+	if d.consumeOuter(a, b) {
+		return
+	}
+	s := d.sight(a, b, p)
 	if to := d.t.lookup(h.Src(p)); to != nil && to.out.n > 0 {
-		d.answer.toPeer(d.t.outlets[to.out.first], to, p, h, encap.TimeExceeded)
+		s.answered(d.answer.toPeer(d.t.outlets[to.out.first], to, p, h, encap.TimeExceeded))
+	}
+	if d.tap.drop(encap.TTLExceeded, 1) {
+		d.tap.tell(encap.TTLExceeded, 1, s)
 	}
 }
 
-// stranger deals with a message of n datagrams from an address that no peer speaks
-// from in the clear, and tells whether to look into it nevertheless. What comes
-// from a sealed peer is dropped whatever the source check says: it was forged, or
-// is what its node has promised not to send.
-func (d *down) stranger(from netip.Addr, n int) bool {
+// stranger deals with a message from an address that no peer speaks from in the
+// clear, and tells whether to look into it nevertheless. What comes from a sealed
+// peer is dropped whatever the source check says: it was forged, or is what its
+// node has promised not to send.
+func (d *down) stranger(m *tunnel.Received) bool {
+	n := max(1, (len(m.Data)+m.Size-1)/max(1, m.Size))
+	a := arrival{from: m.From, ecn: m.ECN, run: n}
 	switch {
-	case d.t.sealed[from]:
-		d.count.drop(encap.ClearFromWireGuard, n)
+	case d.t.sealed[a.from.Addr()]:
+		if d.tap.drop(encap.ClearFromWireGuard, n) {
+			d.tap.tell(encap.ClearFromWireGuard, n, d.unread(&a, m.Data))
+		}
 	case d.check == Strict:
-		d.count.drop(encap.OuterSrcUnknown, n)
+		if d.tap.drop(encap.OuterSrcUnknown, n) {
+			d.tap.tell(encap.OuterSrcUnknown, n, d.peek(&a, m.Data[:min(len(m.Data), m.Size)]))
+		}
 	default:
 		return true
 	}
@@ -221,15 +168,16 @@ func (d *down) stranger(from netip.Addr, n int) bool {
 }
 
 // unopened deals with a datagram that holds no packet for us.
-func (d *down) unopened(from netip.Addr, b []byte, drop encap.Drop) {
-	if drop == encap.Neighbour {
-		d.asked(from, b)
+func (d *down) unopened(a *arrival, b []byte, drop encap.Drop) {
+	if drop == encap.Neighbour && d.asked(a, b) || d.consumeOuter(a, b) {
 		return
 	}
 	if drop == encap.VXLANPolicy && d.seen != nil {
 		d.seen.refuse(d.framing.codec.(*encap.VXLAN), b)
 	}
-	d.count.drop(drop, 1)
+	if d.tap.drop(drop, 1) {
+		d.tap.tell(drop, 1, d.unread(a, b))
+	}
 }
 
 // standsFor is the number of packets behind one from a kernel peer, which may
@@ -246,12 +194,10 @@ func (d *down) standsFor(a *arrival, h *encap.Header) int {
 	return (payload + size - 1) / size
 }
 
-// asked deals with a frame that asks for our link-layer address, as a foreign
-// VTEP does that has no permanent entry for us. The answer goes to where the
-// question came from, at the port where such nodes listen.
-func (d *down) asked(from netip.Addr, b []byte) {
+// asked answers a frame that asks for our link-layer address, as a foreign VTEP
+// does that has no permanent entry for us, and tells whether it did. The answer
+// goes to where the question came from, at the port where such nodes listen.
+func (d *down) asked(a *arrival, b []byte) bool {
 	codec, ok := d.framing.codec.(*encap.VXLAN)
-	if !ok || !d.answer.neighbour(d.port, codec, netip.AddrPortFrom(from, d.framing.port), b) {
-		d.count.drop(encap.Neighbour, 1)
-	}
+	return ok && d.answer.neighbour(d.port, codec, netip.AddrPortFrom(a.from.Addr(), d.framing.port), b)
 }

@@ -103,7 +103,5 @@ func (r *runs) messages() {
 	}
 }
 
-// overhead is the number of bytes in front of each packet of a message.
-func (r *runs) overhead(outlet int32, msg int) int {
-	return len(r.runs[r.origin[outlet][msg]].peer.prefix)
-}
+// peer is whom a message is for.
+func (r *runs) peer(outlet int32, msg int) *peer { return r.runs[r.origin[outlet][msg]].peer }

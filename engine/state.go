@@ -8,6 +8,26 @@ type state struct {
 	mu     sync.Mutex
 	causes []string // why the node is not ready; empty: it is
 	plane  dataPlane
+	alive  map[string]bool // peers that answered the prober last
+
+	running *running // what is known once there is a lease; nil before
+	set     leaseState
+	ahead   *float64 // seconds that the store's clock is ahead of ours; nil: not known
+	nested  string   // what kind of tunnel the underlay interface is itself
+}
+
+// runs says that the node has a lease, and what it is.
+func (s *state) runs(r *running, nested string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running, s.nested = r, nested
+}
+
+// listed takes in what is known of the set of leases.
+func (s *state) listed(l leaseState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set = l
 }
 
 // Ready reports whether the node carries packets, and if not, why. A lease

@@ -45,7 +45,7 @@ func TestTableThousands(t *testing.T) {
 				t.Fatalf("%v belongs to %+v, want %v", a, p, l.Attrs.PublicIP)
 			}
 		}
-		if !tab.outers[l.Attrs.PublicIP] {
+		if nil == tab.outers[l.Attrs.PublicIP] {
 			t.Fatalf("%v holds no lease", l.Attrs.PublicIP)
 		}
 	}

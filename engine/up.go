@@ -4,6 +4,7 @@ import (
 	"sync/atomic"
 
 	"weft/encap"
+	"weft/engine/trace"
 	"weft/tunnel"
 )
 
@@ -27,7 +28,7 @@ type up struct {
 	table  *atomic.Pointer[table]
 	answer *answerer
 	learn  func(*peer) int // asks for the limit of a path, remembers and returns it
-	count  *counters
+	traced bool            // this batch is
 
 	t      *table // the snapshot of this batch
 	batch  *tunnel.Batch
@@ -36,10 +37,11 @@ type up struct {
 	segs   []encap.Segment
 	out    *tunnel.Outbox
 	again  []retry
+	tap    tap // beyond what the loop touches for each packet
 }
 
-func newUp(dev device, t *atomic.Pointer[table], a *answerer, learn func(*peer) int, count *counters) *up {
-	return &up{dev: dev, table: t, answer: a, learn: learn, count: count,
+func newUp(dev device, t *atomic.Pointer[table], a *answerer, learn func(*peer) int, tap tap) *up {
+	return &up{dev: dev, table: t, answer: a, learn: learn, tap: tap,
 		batch: tunnel.NewBatch(), cutter: encap.NewCutter(64 << 10), out: tunnel.NewOutbox()}
 }
 
@@ -58,12 +60,17 @@ func (u *up) run() error {
 // carry deals with one batch.
 func (u *up) carry() error {
 	u.t = u.table.Load()
+	u.traced = u.tap.begin()
 	u.cutter.Reset()
 	u.runs.reset(u.t)
 	for i := range u.batch.Packets {
 		u.packet(&u.batch.Packets[i])
 	}
-	return u.send()
+	if err := u.send(); err != nil {
+		return err // nobody knows what became of the batch
+	}
+	u.tap.end(trace.Sent)
+	return nil
 }
 
 // packet finds the way of one packet or superpacket and adds its segments to
@@ -71,7 +78,9 @@ func (u *up) carry() error {
 func (u *up) packet(pk *tunnel.Packet) {
 	h, drop := encap.Parse(pk.Data)
 	if drop != encap.Delivered {
-		u.count.drop(drop, 1)
+		if u.tap.drop(drop, 1) {
+			u.tap.tell(drop, 1, sight{prefix: pk.Data, way: trace.Read})
+		}
 		return
 	}
 	o := encap.Offload(pk.Offload)
@@ -80,21 +89,26 @@ func (u *up) packet(pk *tunnel.Packet) {
 		u.noRoute(p, pk.Data, &h, &o)
 		return
 	}
-	if limit := int(p.path.inner.Load()); limit > 0 && encap.PacketSize(pk.Data, &h, &o) > limit {
+	if limit := int(p.path.inner.Load()); limit > 0 && encap.PacketSize(pk.Data, &h, &o) > limit && !u.answer.excepts(p.path, pk.Data, &h) {
 		u.tooBig(p, pk.Data, &h, &o, limit)
 		return
 	}
 	if p.framing.codec.Routes() && !encap.DecrementTTL(pk.Data) {
-		u.expired(pk.Data, &h, &o)
+		u.expired(p, pk.Data, &h, &o)
 		return
 	}
 	if u.segs, drop = u.cutter.Cut(u.segs[:0], pk.Data, &h, &o, p.prefix); drop != encap.Delivered {
-		u.count.drop(drop, 1)
+		if u.tap.drop(drop, packetsIn(pk.Data, &h, &o)) {
+			u.tap.tell(drop, packetsIn(pk.Data, &h, &o), u.sight(p, pk.Data, &h, &o))
+		}
 		return
 	}
 	l := u.lane(p, pk.Data, &h)
 	for _, s := range u.segs {
 		u.runs.add(&l, s)
+	}
+	if u.traced {
+		u.sighted(p, &l, pk.Data, &h, &o)
 	}
 }
 
@@ -124,8 +138,11 @@ func (u *up) send() error {
 			return err
 		}
 		for j := range msgs {
-			sent.packets += msgs[j].Count
-			sent.bytes += msgs[j].Bytes - msgs[j].Count*u.runs.overhead(i, j)
+			n, to := msgs[j].Count, u.runs.peer(i, j)
+			bytes := msgs[j].Bytes - n*len(to.prefix)
+			to.path.sent.add(n, bytes)
+			sent.packets += n
+			sent.bytes += bytes
 		}
 		sent.calls += len(msgs)
 		if refused > 0 {
@@ -135,6 +152,6 @@ func (u *up) send() error {
 	if len(u.again) > 0 {
 		u.resend(&sent)
 	}
-	u.count.add(sent)
+	u.tap.count.add(sent)
 	return nil
 }

@@ -2,16 +2,41 @@ package engine
 
 import (
 	"errors"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"weft/encap"
+	"weft/engine/trace"
 	"weft/tunnel/wg"
 )
 
 // sent counts packets that went to the wire.
-func (p *wgPlane) sent(_ *wg.Lane, packets, bytes, messages int) {
-	p.up.add(tally{packets: packets, bytes: bytes - packets*wg.Overhead, calls: messages})
+func (p *wgPlane) sent(l *wg.Lane, packets, bytes, messages int) {
+	inner := bytes - packets*wg.Overhead
+	p.up.add(tally{packets: packets, bytes: inner, calls: messages})
+	if to := p.peerOf(l); to != nil {
+		to.seen.sent.add(packets, inner)
+	}
+}
+
+// lostUnseen counts packets whose headers nobody has any more: WireGuard sealed them, or
+// never opened them. The flight recorder is told how many, and of whom.
+func (p *wgPlane) lostUnseen(c *counters, dir trace.Dir, reason encap.Drop, n int, l *wg.Lane) {
+	now := time.Now()
+	if c.drop(reason, n); n <= 0 || !p.node.hub.Flight.Wants(reason, now) {
+		return
+	}
+	r := trace.Record{ID: p.node.hub.IDs(1), Time: now.UnixNano(), Dir: dir, Kind: trace.WireGuard, Drop: reason, Packets: uint32(n), Way: trace.Received}
+	if dir == trace.Out {
+		r.Way = trace.Read | trace.Sealed
+	}
+	if l != nil {
+		if to := p.peerOf(l); to != nil {
+			r.Remote = to.endpoint
+		}
+	}
+	p.node.hub.Flight.Keep(&r)
 }
 
 // refused counts datagrams that the kernel did not take, and learns from it how
@@ -19,9 +44,9 @@ func (p *wgPlane) sent(_ *wg.Lane, packets, bytes, messages int) {
 func (p *wgPlane) refused(l *wg.Lane, err error, n int) {
 	switch {
 	case errors.Is(err, unix.EAFNOSUPPORT):
-		p.up.drop(encap.NoFamily, n)
+		p.lostUnseen(&p.up, trace.Out, encap.NoFamily, n, l)
 	case errors.Is(err, unix.EMSGSIZE):
-		p.up.drop(encap.TooBig, n)
+		p.lostUnseen(&p.up, trace.Out, encap.TooBig, n, l)
 		if to := p.peerOf(l); to != nil {
 			select {
 			case p.tooLong <- to: // asking takes locks that the sender holds
@@ -29,7 +54,7 @@ func (p *wgPlane) refused(l *wg.Lane, err error, n int) {
 			}
 		}
 	default:
-		p.up.drop(sendDrop(err), n)
+		p.lostUnseen(&p.up, trace.Out, sendDrop(err), n, l)
 	}
 }
 
@@ -56,11 +81,11 @@ func (p *wgPlane) sampleLink(l *wgEnds) {
 		return
 	}
 	for why, n := range l.tunnel.Losses() {
-		c := &p.down
+		c, dir := &p.down, trace.In
 		if wg.Loss(why) == wg.NoSession {
-			c = &p.up
+			c, dir = &p.up, trace.Out
 		}
-		c.drop(lossReasons[why], int(n-l.counted[why]))
+		p.lostUnseen(c, dir, lossReasons[why], int(n-l.counted[why]), nil)
 		l.counted[why] = n
 	}
 	lost := l.tunnel.PortDrops()

@@ -24,6 +24,7 @@ type wgEnds struct {
 
 	stop   *tunnel.Stopper
 	dev    tun
+	near   *wgNear
 	tunnel *wg.Tunnel // nil: not open
 	socket *wg.Socket // nil: wg(8) cannot see it
 
@@ -110,9 +111,10 @@ func (p *wgPlane) openLink(ctx context.Context, l *wgEnds) (err error) {
 	if err = l.dev.Probe(); err != nil {
 		return err
 	}
-	near := newWGNear(l.dev, l.stop, &l.table, p.answer, &p.up, &p.down)
+	l.near = newWGNear(l.dev, l.stop, &l.table, p.answer, &p.node.hub, &p.up, &p.down)
+	l.near.prober = p.node.prober
 	t, err := wg.New(wg.Options{Name: l.name, MTU: p.back.mtu, Key: p.back.wg.key, Local: listenAddrs(p.under), Port: l.port,
-		Near: near, Open: p.openPort, Sent: p.sent, Refused: p.refused, Changed: p.changed, Log: p.node.log})
+		Near: l.near, Open: p.openPort, Sent: p.sent, Refused: p.refused, Changed: p.changed, Log: p.node.log})
 	if err != nil {
 		return err
 	}
@@ -175,7 +177,7 @@ func (p *wgPlane) closeLink(l *wgEnds) error {
 	}
 	p.mu.Lock()
 	p.sampleLink(l) // what was counted while closing
-	l.socket, l.tunnel = nil, nil
+	l.socket, l.tunnel, l.near = nil, nil, nil
 	p.mu.Unlock()
 	if l.dev != nil {
 		errs = append(errs, l.dev.Close())

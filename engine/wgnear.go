@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"weft/encap"
+	"weft/engine/probe"
+	"weft/engine/trace"
 	"weft/tunnel"
 	"weft/tunnel/wg"
 )
@@ -19,8 +21,9 @@ type wgNear struct {
 	stop   *tunnel.Stopper
 	table  *atomic.Pointer[wgTable]
 	answer *answerer
-	up     *counters
-	down   *counters
+	tap    tap           // up
+	prober *probe.Prober // nil: nobody
+	ours   chan []byte   // packets of our own
 
 	// Of the device's one reader.
 	t      *wgTable
@@ -34,10 +37,10 @@ type wgNear struct {
 	writers sync.Pool // of *writer
 }
 
-func newWGNear(dev device, stop *tunnel.Stopper, t *atomic.Pointer[wgTable], a *answerer, up, down *counters) *wgNear {
-	n := &wgNear{dev: dev, stop: stop, table: t, answer: a, up: up, down: down,
+func newWGNear(dev device, stop *tunnel.Stopper, t *atomic.Pointer[wgTable], a *answerer, hub *trace.Hub, up, down *counters) *wgNear {
+	n := &wgNear{dev: dev, stop: stop, table: t, answer: a, tap: newTap(hub, trace.Out, up), ours: make(chan []byte, 64),
 		batch: tunnel.NewBatch(), cutter: encap.NewCutter(64 << 10)}
-	n.writers.New = func() any { return newWriter(dev, 0, down) }
+	n.writers.New = func() any { return newWriter(dev, 0, newTap(hub, trace.In, down)) }
 	return n
 }
 
@@ -50,9 +53,11 @@ func (n *wgNear) Read(bufs [][]byte, offset int, out []wg.Outgoing) (int, error)
 		if k := n.fill(bufs, offset, out); k > 0 {
 			return k, nil
 		}
+		n.tap.end(trace.Sealed)
 		if err := n.dev.Read(n.batch); err != nil {
 			return 0, err
 		}
+		n.tap.begin()
 		n.next, n.t = 0, n.table.Load()
 		n.cutter.Reset()
 	}
@@ -62,10 +67,13 @@ func (n *wgNear) Read(bufs [][]byte, offset int, out []wg.Outgoing) (int, error)
 func (n *wgNear) fill(bufs [][]byte, offset int, out []wg.Outgoing) (k int) {
 	for k < len(bufs) {
 		if n.used == len(n.segs) {
-			if n.next == len(n.batch.Packets) {
-				break
-			}
 			n.segs, n.used = n.segs[:0], 0
+			if n.next == len(n.batch.Packets) {
+				if !n.injected() {
+					break
+				}
+				continue
+			}
 			n.packet(&n.batch.Packets[n.next])
 			n.next++
 			continue
@@ -85,7 +93,9 @@ func (n *wgNear) fill(bufs [][]byte, offset int, out []wg.Outgoing) (k int) {
 func (n *wgNear) packet(pk *tunnel.Packet) {
 	h, drop := encap.Parse(pk.Data)
 	if drop != encap.Delivered {
-		n.up.drop(drop, 1)
+		if n.tap.drop(drop, 1) {
+			n.tap.tell(drop, 1, sight{prefix: pk.Data, way: trace.Read})
+		}
 		return
 	}
 	o := encap.Offload(pk.Offload)
@@ -95,14 +105,23 @@ func (n *wgNear) packet(pk *tunnel.Packet) {
 		return
 	}
 	n.head = wg.Outgoing{Lane: p.lane, ECN: encap.ECN(pk.Data)}
-	if limit := int(p.limit.Load()); limit > 0 && encap.PacketSize(pk.Data, &h, &o) > limit {
-		n.tooBig(pk.Data, &h, &o, limit)
+	if limit := int(p.seen.inner.Load()); limit > 0 && encap.PacketSize(pk.Data, &h, &o) > limit && !n.answer.excepts(p.seen, pk.Data, &h) {
+		n.tooBig(p, pk.Data, &h, &o, limit)
 	} else if n.segs, drop = n.cutter.Cut(n.segs, pk.Data, &h, &o, nil); drop != encap.Delivered {
-		n.up.drop(drop, packetsIn(pk.Data, &h, &o))
+		if n.tap.drop(drop, packetsIn(pk.Data, &h, &o)) {
+			n.tap.tell(drop, packetsIn(pk.Data, &h, &o), n.sight(p, pk.Data, &h, &o))
+		}
 	}
-	if len(n.segs) > 0 && !p.lane.Admit(len(n.segs)) {
-		n.up.drop(encap.WGNoSession, len(n.segs))
+	if len(n.segs) == 0 {
+		return
+	}
+	if !p.lane.Admit(len(n.segs)) {
+		if n.tap.drop(encap.WGNoSession, len(n.segs)) {
+			n.tap.tell(encap.WGNoSession, len(n.segs), n.sight(p, pk.Data, &h, &o))
+		}
 		n.segs = n.segs[:0]
+	} else if n.tap.live() {
+		n.sighted(p, pk.Data, &h, &o)
 	}
 }
 
@@ -113,22 +132,41 @@ func (n *wgNear) Write(bufs [][]byte, offset int, ecn []uint8) error {
 	defer n.writers.Put(w)
 	w.begin()
 	t, last := n.table.Load(), netip.Addr{}
+	var from *wgPeer
+	var got tally
 	for i, b := range bufs {
 		p := b[offset:]
 		h, drop := encap.Parse(p)
 		if drop != encap.Delivered {
-			n.down.drop(drop, 1)
+			if w.tap.drop(drop, 1) {
+				w.tap.tell(drop, 1, sight{prefix: p, ecn: ecn[i], kind: trace.WireGuard, way: trace.Received | trace.Known | trace.Opened})
+			}
 			continue
 		}
 		if dst := h.Dst(p); dst != last {
+			if from = t.lookup(h.Src(p)); from != nil && from.lane != nil {
+				from.lane.Heard()
+			}
 			if !t.owns(dst) {
-				n.down.drop(encap.InnerDstNotLocal, 1)
+				if w.tap.drop(encap.InnerDstNotLocal, 1) {
+					s := opened(from, p[:h.Len], ecn[i])
+					s.way &^= trace.Checked
+					w.tap.tell(encap.InnerDstNotLocal, 1, s)
+				}
 				continue
 			}
 			last = dst
-			if from := t.lookup(h.Src(p)); from != nil && from.lane != nil {
-				from.lane.Heard()
+			if dst == n.answer.self[0] || dst == n.answer.self[1] {
+				last = netip.Addr{} // each is looked at
+				if n.consume(w, from, p[:h.Len], &h, ecn[i]) {
+					continue
+				}
 			}
+		}
+		got.packets++
+		got.bytes += h.Len
+		if w.tap.live() {
+			w.tap.see(opened(from, p[:h.Len], ecn[i]))
 		}
 		if ecn[i] != 0 {
 			drop = encap.DecapECN(p, ecn[i])
@@ -137,8 +175,16 @@ func (n *wgNear) Write(bufs [][]byte, offset int, ecn []uint8) error {
 			drop = w.join.Add(p, &h, true) // sealed end to end
 		}
 		if drop != encap.Delivered {
-			n.down.drop(drop, 1)
+			if w.tap.live() {
+				w.tap.unsee()
+			}
+			if w.tap.drop(drop, 1) {
+				w.tap.tell(drop, 1, opened(from, p, ecn[i]))
+			}
 		}
+	}
+	if from != nil {
+		from.seen.got.add(got.packets, got.bytes)
 	}
 	return w.end()
 }

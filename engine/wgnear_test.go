@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"weft/encap"
+	"weft/engine/trace"
 	"weft/tunnel"
 	"weft/tunnel/tunneltest"
 	"weft/tunnel/wg"
@@ -20,6 +21,7 @@ type nearRig struct {
 	near     *wgNear
 	table    atomic.Pointer[wgTable]
 	peers    map[int]*wgPeer
+	hub      trace.Hub
 	up, down counters
 }
 
@@ -29,7 +31,7 @@ func newNearRig(t testing.TB, f tunnel.Feature) *nearRig {
 	own := node(1)
 	tab := &wgTable{known: true, own: [2]netip.Prefix{own.Subnet, own.Subnet6}}
 	for n := 2; n <= 4; n++ {
-		p := &wgPeer{lease: node(n)}
+		p := &wgPeer{lease: node(n), seen: &path{}}
 		if n < 4 {
 			p.key, p.lane = wg.PublicKey{byte(n)}, new(wg.Lane)
 		}
@@ -42,7 +44,7 @@ func newNearRig(t testing.TB, f tunnel.Feature) *nearRig {
 	stop, err := tunnel.NewStopper()
 	must(t, err)
 	t.Cleanup(func() { must(t, stop.Close()) })
-	r.near = newWGNear(r.dev, stop, &r.table, answer, &r.up, &r.down)
+	r.near = newWGNear(r.dev, stop, &r.table, answer, &r.hub, &r.up, &r.down)
 	return r
 }
 
@@ -172,7 +174,7 @@ func TestNearNoSession(t *testing.T) {
 // On a path that is too narrow the sender is told, or the packet is cut.
 func TestNearTooBig(t *testing.T) {
 	r := newNearRig(t, allTUN)
-	r.peers[2].limit.Store(1280)
+	r.peers[2].seen.inner.Store(1280)
 	df := udpFrom(pod(1, 2), pod(2, 2), pattern(1, 1400))
 	six := udpFrom(pod6(1, 2), pod6(2, 2), pattern(1, 1400))
 	for _, tc := range []struct {

@@ -85,6 +85,7 @@ func (p *wgPlane) rebuild() (refused []lease.Refusal) {
 		refused = append(refused, p.rebuildLink(l, lanes)...)
 	}
 	p.lanes.Store(&lanes)
+	p.node.peersChanged()
 	return refused
 }
 
@@ -108,7 +109,7 @@ func (p *wgPlane) rebuildLink(l *wgEnds, lanes map[*wg.Lane]*wgPeer) (refused []
 		was = old.peers
 	}
 	for _, of := range p.inClear {
-		t.hold(&wgPeer{lease: of})
+		t.hold(&wgPeer{lease: of, seen: &path{}})
 	}
 	var want []wg.Peer
 	for _, of := range p.leases {
@@ -123,9 +124,9 @@ func (p *wgPlane) rebuildLink(l *wgEnds, lanes map[*wg.Lane]*wgPeer) (refused []
 			refused = append(refused, lease.Refusal{Lease: of, Err: err})
 			continue
 		}
-		peer := &wgPeer{lease: of, key: to.Key, link: l}
+		peer := &wgPeer{lease: of, name: wayKey(of, !l.inner[0] && len(p.links) > 1), key: to.Key, link: l, endpoint: to.Endpoint, seen: &path{}}
 		if old := was[to.Key]; old != nil {
-			peer.limit.Store(old.limit.Load())
+			peer.seen = old.seen
 		}
 		t.peers[to.Key] = peer
 		want = append(want, to)

@@ -34,7 +34,7 @@ func (p *wgPlane) openNear(t *testing.T, l *wgEnds) *tunneltest.Device {
 	dev := tunneltest.NewDevice(allTUN)
 	stop, err := tunnel.NewStopper()
 	must(t, err)
-	near := stopNear{newWGNear(dev, stop, &l.table, p.answer, &p.up, &p.down), dev}
+	near := stopNear{newWGNear(dev, stop, &l.table, p.answer, &p.node.hub, &p.up, &p.down), dev}
 	tun, err := wg.New(wg.Options{Name: "wg-test", MTU: 1420, Key: testKey(), Local: [2]netip.Addr{netip.MustParseAddr("127.0.0.1")},
 		Near: near, Sent: p.sent, Refused: p.refused, Changed: p.changed, Log: p.node.log,
 		Open: func(local netip.AddrPort, stop *tunnel.Stopper) (*tunnel.Port, error) {
@@ -114,18 +114,18 @@ func TestWGPlaneKeepsLimits(t *testing.T) {
 		}
 		return p.links[0].table.Load().lookup(netip.MustParseAddr(pod(2, 2)))
 	}
-	set(two).limit.Store(1300)
-	if got := set(two, three).limit.Load(); got != 1300 {
+	set(two).seen.inner.Store(1300)
+	if got := set(two, three).seen.inner.Load(); got != 1300 {
 		t.Errorf("limit %d", got)
 	}
-	if got := set(wgLease(2, "127.0.0.2", "", peerKey(7), ""), three).limit.Load(); got != 0 {
+	if got := set(wgLease(2, "127.0.0.2", "", peerKey(7), ""), three).seen.inner.Load(); got != 0 {
 		t.Errorf("another key has the limit %d", got)
 	}
 	p.openNear(t, p.links[0])
 	before := set(two)
-	before.limit.Store(1300)
+	before.seen.inner.Store(1300)
 	after := set(two, three)
-	if after == before || after.lane == nil || after.lane != before.lane || after.limit.Load() != 1300 || p.peerOf(after.lane) != after {
+	if after == before || after.lane == nil || after.lane != before.lane || after.seen.inner.Load() != 1300 || p.peerOf(after.lane) != after {
 		t.Errorf("before %p %+v, after %+v", before.lane, before, after)
 	}
 }

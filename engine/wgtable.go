@@ -2,7 +2,6 @@ package engine
 
 import (
 	"net/netip"
-	"sync/atomic"
 
 	"github.com/gaissmai/bart"
 
@@ -12,11 +11,13 @@ import (
 
 // A wgPeer is a remote node as a WireGuard interface reaches it.
 type wgPeer struct {
-	lease lease.Lease
-	key   wg.PublicKey
-	link  *wgEnds      // the interface
-	lane  *wg.Lane     // nil: its lease asks for another backend, or the tunnel is not open
-	limit atomic.Int32 // longest inner packet that fits its path, in bytes; 0: no limit known
+	name     string // to the prober; see peer.key
+	lease    lease.Lease
+	key      wg.PublicKey
+	link     *wgEnds        // the interface
+	endpoint netip.AddrPort // where its lease says that it is
+	lane     *wg.Lane       // nil: its lease asks for another backend, or the tunnel is not open
+	seen     *path          // what was learnt about the way to it; outlives the table
 }
 
 // A wgTable is a snapshot of the cluster as one interface reaches it.

@@ -14,35 +14,40 @@ import (
 // whose buffers must stay until end.
 type writer struct {
 	dev    device
-	count  *counters
 	join   *encap.Coalescer
 	gather *tunnel.Gather
 	vnet   bool
 	done   tally // since begin
 	failed error // why the device failed for good
+	tap    tap   // beyond what is touched for each packet
 }
 
 // newWriter makes a writer for a device with an MTU of mtu bytes, to which
 // longer packets are cut; 0: they are written as they are.
-func newWriter(dev device, mtu int, count *counters) *writer {
-	w := &writer{dev: dev, count: count, gather: tunnel.NewGather()}
+func newWriter(dev device, mtu int, tap tap) *writer {
+	w := &writer{dev: dev, tap: tap, gather: tunnel.NewGather()}
 	w.join = encap.NewCoalescer(w.write)
 	w.join.MTU = mtu
 	return w
 }
 
-// begin looks at what the device takes now.
-func (w *writer) begin() {
+// begin looks at what the device takes now, and tells whether somebody traces.
+func (w *writer) begin() (traced bool) {
+	traced = w.tap.begin()
 	f := w.dev.Features()
 	w.vnet, w.join.TCP, w.join.UDP = f.Has(tunnel.Vnet), f.Has(tunnel.TSO), f.Has(tunnel.USO)
+	return traced
 }
 
 // end writes what is still open and counts the batch. Its error says that the
 // device is gone.
 func (w *writer) end() error {
 	w.join.Flush()
-	w.count.add(w.done)
+	w.tap.count.add(w.done)
 	w.done = tally{}
+	if w.failed == nil {
+		w.tap.end(0)
+	}
 	return w.failed
 }
 
@@ -62,6 +67,9 @@ func (w *writer) write(s *encap.Super) {
 	w.done.packets += s.Count
 	w.done.bytes += s.Bytes + (s.Count-1)*len(s.Pieces[0]) // each had its own headers
 	w.done.calls++
+	if w.tap.live() {
+		w.tap.wrote(s)
+	}
 }
 
 // plain writes a packet with an unfinished checksum to a device that has no
@@ -69,7 +77,7 @@ func (w *writer) write(s *encap.Super) {
 func (w *writer) plain(s *encap.Super) {
 	p := s.Pieces[0]
 	if !encap.Finish(p, &s.Offload) {
-		w.count.drop(encap.BadOffload, 1)
+		w.tap.unwritten(encap.BadOffload, s)
 		return
 	}
 	s.Offload = encap.Offload{}
@@ -81,15 +89,14 @@ func (w *writer) refused(s *encap.Super, err error) {
 	var demoted *tunnel.RefusedError
 	switch {
 	case errors.As(err, &demoted):
-		n := s.Count
 		if drop := w.join.Singly(s); drop != encap.Delivered {
-			w.count.drop(drop, n)
+			w.tap.unwritten(drop, s)
 		}
 	case errors.Is(err, tunnel.ErrClosed), errors.Is(err, unix.EBADFD), errors.Is(err, unix.EBADF):
 		w.failed = err
 	case errors.Is(err, unix.ENOBUFS), errors.Is(err, unix.ENOMEM):
-		w.count.drop(encap.TunFull, s.Count)
+		w.tap.unwritten(encap.TunFull, s)
 	default: // EIO: the link is down
-		w.count.drop(encap.TunError, s.Count)
+		w.tap.unwritten(encap.TunError, s)
 	}
 }
