@@ -10,7 +10,7 @@
 //
 //	os.Args, environ ──► run ──► cobra ──► up ──► options ──┬─► lease store
 //	                      │                                 ├─► engine.Node
-//	 called as flanneld,  │                                 ├─► health port
+//	 called as flanneld,  │                                 ├─► health port, control socket
 //	 or a flag comes first┘ the same table of flags         └─► signals, sd_notify
 //
 // One table (flags.go) defines each flag of the daemon once: name, default,
@@ -24,6 +24,9 @@
 //	0  done, or stopped by a signal
 //	1  it failed; the last line on stderr says at what
 //	2  the command line or a FLANNELD_* variable is wrong
+//
+// Commands that ask a node, as `weft status`, have codes of their own on top of
+// these; their help tells which.
 //
 // A node that stops without having been told to exits 1, whatever the reason,
 // so that a supervisor which restarts on failure restarts it.

@@ -42,7 +42,7 @@ func flagTable(o *options) []flagGroup {
 		{"Leases in etcd", etcdFlags(o)},
 		{"Leases elsewhere", otherStoreFlags(o)},
 		{"Packets and rules", packetFlags(o)},
-		{"Health, logs", processFlags(o)},
+		{"Control, health, logs", processFlags(o)},
 		{"Accepted for flanneld's sake", ignoredFlags(o)},
 	}
 }
@@ -100,8 +100,12 @@ func packetFlags(o *options) []flagRow {
 
 func processFlags(o *options) []flagRow {
 	return []flagRow{
+		{"socket", checked(&o.socket, isSocket), "`path` of the control socket, which weft status and others ask; off for none (default /run/weft/NAME.sock, or below $XDG_RUNTIME_DIR)", plain},
+		{"probe-interval", integer(&o.probeInterval, 0, 3600, "a number of seconds from 0 to 3600"), "time between two echoes to each peer, in `seconds`; 0 for none", plain},
+		{"socket-group", text(&o.socketGroup), "`group` whose members may read at the control socket (default weft, if there is one)", plain},
 		{"healthz-ip", checked(&o.healthzIP, isAddr), "`address` of the health server", plain},
-		{"healthz-port", integer(&o.healthzPort, math.MinInt32, math.MaxUint16, "a port, or 0 for none"), "`port` of /healthz and /readyz; 0 for none", plain},
+		{"healthz-port", integer(&o.healthzPort, math.MinInt32, math.MaxUint16, "a port, or 0 for none"), "`port` of /healthz, /readyz and /metrics; 0 for none", plain},
+		{"metrics", boolean(&o.metrics), "answer at /metrics of that port too", plain},
 		{"log-format", oneOf(&o.logFormat, "text", "json"), "`format` of the log on stderr: text or json", plain},
 		{"v", integer(&o.verbosity, math.MinInt32, math.MaxInt32, "a whole number"), "log `level`: 0 is normal, 1 and above adds details", plain},
 		{"version", boolean(&o.version), "print the version and exit", noEnv | noLog},

@@ -58,6 +58,10 @@ var weftFlags = map[string]string{
 	"wireguard-key-file":   "",
 	"wireguard-socket-dir": "/var/run/wireguard",
 	"log-format":           "text",
+	"metrics":              "true",
+	"socket":               "",
+	"socket-group":         "",
+	"probe-interval":       "10",
 }
 
 func TestFlagTable(t *testing.T) {

@@ -16,7 +16,8 @@ import (
 func TestHealthHandler(t *testing.T) {
 	var ok bool
 	why := "no lease yet"
-	h := healthHandler(func() (bool, string) { return ok, why })
+	var metrics http.Handler
+	h := healthHandler(func() (bool, string) { return ok, why }, func() http.Handler { return metrics })
 	get := func(path string, code int, body string) {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -41,6 +42,8 @@ func TestHealthHandler(t *testing.T) {
 	for _, path := range []string{"/", "/metrics", "/healthz/", "/healthz/x"} {
 		get(path, 404, "")
 	}
+	metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "weft_up 1") })
+	get("/metrics", 200, "weft_up 1")
 }
 
 func TestHealthServer(t *testing.T) {
@@ -50,7 +53,7 @@ func TestHealthServer(t *testing.T) {
 		t.Fatal(err)
 	}
 	url := "http://" + ln.Addr().String() + "/healthz"
-	stop := serveOn(ln, slog.New(slog.DiscardHandler), func() (bool, string) { return true, "" })
+	stop := serveOn(ln, slog.New(slog.DiscardHandler), healthHandler(func() (bool, string) { return true, "" }, nil))
 	client := &http.Client{Transport: &http.Transport{}}
 	defer client.CloseIdleConnections()
 	res, err := client.Get(url)
@@ -93,5 +96,27 @@ func TestHealthServerOff(t *testing.T) {
 		if b.Len() > 0 {
 			t.Errorf("port %d: %s", port, &b)
 		}
+	}
+}
+
+// With --metrics=false the health port has no metrics, though there are some.
+func TestMetricsOff(t *testing.T) {
+	for on, code := range map[bool]int{true: 200, false: 404} {
+		opt := defaultOptions()
+		opt.metrics = on
+		s := &supervisor{opt: opt, metrics: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { answer(w, 200, "weft_up 1") })}
+		w := httptest.NewRecorder()
+		healthHandler(nil, s.metricsHandler).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+		if w.Code != code {
+			t.Errorf("--metrics=%v: code %d, want %d", on, w.Code, code)
+		}
+	}
+}
+
+// No client holds a connection of the health server for ever.
+func TestHealthServerBounds(t *testing.T) {
+	srv := healthServer(slog.New(slog.DiscardHandler), nil)
+	if srv.ReadTimeout <= 0 || srv.WriteTimeout <= 0 || srv.IdleTimeout <= 0 {
+		t.Errorf("times to read %v, to write %v and idle %v; want all bounded", srv.ReadTimeout, srv.WriteTimeout, srv.IdleTimeout)
 	}
 }

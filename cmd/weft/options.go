@@ -50,8 +50,12 @@ type options struct {
 	wgKeyFile      string   // empty: the places of wg.ResolveKeyFile
 	wgUserKey      string   // the last of them
 	wgSocketDir    string
+	socket         string // path, socketOff, or empty: the usual place
+	socketGroup    string
+	probeInterval  int // seconds; 0: none
 	healthzIP      string
 	healthzPort    int
+	metrics        bool
 	logFormat      string
 	verbosity      int
 	vmodule        string
@@ -78,28 +82,55 @@ func defaultOptions() *options {
 		tunMode:                   "auto",
 		sourceCheck:               "strict",
 		wgSocketDir:               wg.SocketDir,
+		probeInterval:             10,
 		healthzIP:                 "0.0.0.0",
+		metrics:                   true,
 		logFormat:                 "text",
 	}
 }
 
 // engineOptions is the part of o that the engine is told.
 func (o *options) engineOptions() engine.Options {
+	kind, where := o.storeNames()
 	return engine.Options{
-		Iface:        o.iface,
-		SubnetFile:   o.subnetFile,
-		IPMasq:       o.ipMasq,
-		RandomFully:  !o.noRandomFully,
-		ForwardRules: o.forwardRules,
-		RulesResync:  time.Duration(o.iptablesResync) * time.Second,
-		Blackhole:    o.blackhole,
-		TunMode:      o.tunMode,
-		SourceCheck:  o.sourceCheck,
-		GBPPolicy:    o.gbpPolicy,
-		PeerPorts:    portsByType(o.peerPorts),
-		SocketDir:    o.wgSocketDir,
-		Key:          o.wireGuardKey,
+		Name:          o.nodeName,
+		Version:       readVersion().Version,
+		StoreKind:     kind,
+		StoreWhere:    where,
+		Iface:         o.iface,
+		SubnetFile:    o.subnetFile,
+		IPMasq:        o.ipMasq,
+		RandomFully:   !o.noRandomFully,
+		ForwardRules:  o.forwardRules,
+		RulesResync:   time.Duration(o.iptablesResync) * time.Second,
+		Blackhole:     o.blackhole,
+		TunMode:       o.tunMode,
+		SourceCheck:   o.sourceCheck,
+		GBPPolicy:     o.gbpPolicy,
+		PeerPorts:     portsByType(o.peerPorts),
+		SocketDir:     o.wgSocketDir,
+		ProbeInterval: o.every(),
+		Key:           o.wireGuardKey,
 	}
+}
+
+// storeNames says in words which lease store o names, and where that is.
+func (o *options) storeNames() (kind, where string) {
+	switch {
+	case o.leases != "":
+		return "file", o.leases
+	case o.etcdEmbedded:
+		return "embedded etcd", o.etcdEmbeddedListen
+	}
+	return "etcd", strings.Join(o.etcdEndpoints, ",")
+}
+
+// every is the time between echoes as the engine wants it.
+func (o *options) every() time.Duration {
+	if o.probeInterval == 0 {
+		return -1
+	}
+	return time.Duration(o.probeInterval) * time.Second
 }
 
 // wireGuardKey comes by the node's private key.

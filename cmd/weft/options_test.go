@@ -31,15 +31,17 @@ func TestEngineOptions(t *testing.T) {
 		want engine.Options
 	}{
 		{"", engine.Options{
+			Version: "dev", StoreKind: "etcd", StoreWhere: "http://127.0.0.1:4001,http://127.0.0.1:2379",
 			SubnetFile: "/run/flannel/subnet.env", RandomFully: true, ForwardRules: true,
 			RulesResync: 5 * time.Second, TunMode: "auto", SourceCheck: "strict",
-			SocketDir: "/var/run/wireguard",
+			ProbeInterval: 10 * time.Second, SocketDir: "/var/run/wireguard",
 		}},
 		{"--iface a,b --iface=c --iface-regex x{1,2} --iface-can-reach 10.0.0.1 --public-ip 10.0.0.2 --public-ipv6 fd00::2 " +
 			"--subnet-file f --ip-masq --ip-masq-fully-random-disable --iptables-forward-rules=false " +
 			"--iptables-resync 30 --ip-blackhole-route --tun-mode plain --source-check off --gbp-policy 0,7 --peer-port udp=9000,vxlan=1 --peer-port vxlan=4789 " +
-			"--wireguard-socket-dir d",
+			"--wireguard-socket-dir d --probe-interval 0 --node-name n7 --leases l",
 			engine.Options{
+				Name: "n7", Version: "dev", StoreKind: "file", StoreWhere: "l",
 				Iface: iface.Options{
 					Iface: []string{"a", "b", "c"}, IfaceRegex: []string{"x{1,2}"},
 					CanReach: "10.0.0.1", PublicIP: "10.0.0.2", PublicIPv6: "fd00::2",
@@ -47,7 +49,7 @@ func TestEngineOptions(t *testing.T) {
 				SubnetFile: "f", IPMasq: true, RulesResync: 30 * time.Second, Blackhole: true,
 				TunMode: "plain", SourceCheck: "off", GBPPolicy: "0,7",
 				PeerPorts: map[string]uint16{"udp": 9000, "vxlan": 4789},
-				SocketDir: "d",
+				SocketDir: "d", ProbeInterval: -1,
 			}},
 	}
 	for _, tt := range tests {

@@ -19,7 +19,7 @@ func TestProcess(t *testing.T) {
 			states := listenAsSystemd(t)
 			var log bytes.Buffer
 			cmd := exec.Command("weft", "up", "--leases", t.TempDir(), "--node-name", "n1")
-			cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+states.LocalAddr().String())
+			cmd.Env = append(os.Environ(), "FLANNELD_SOCKET=off", "NOTIFY_SOCKET="+states.LocalAddr().String())
 			cmd.Stderr = &log
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
@@ -46,7 +46,7 @@ func TestProcess(t *testing.T) {
 func TestSecondSignal(t *testing.T) {
 	states := listenAsSystemd(t)
 	cmd := exec.Command("weft", "up", "--leases", t.TempDir(), "--node-name", "n1")
-	cmd.Env = append(os.Environ(), "NOTIFY_SOCKET="+states.LocalAddr().String(), "WEFT_TEST_NODE=hang")
+	cmd.Env = append(os.Environ(), "FLANNELD_SOCKET=off", "NOTIFY_SOCKET="+states.LocalAddr().String(), "WEFT_TEST_NODE=hang")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,12 @@ package main
 import (
 	"github.com/spf13/cobra"
 
+	"weft/cmd/weft/doctor"
+	"weft/cmd/weft/explain"
 	"weft/cmd/weft/lab"
+	"weft/cmd/weft/ping"
+	"weft/cmd/weft/status"
+	"weft/cmd/weft/trace"
 )
 
 // rootCommand builds weft with all its subcommands.
@@ -18,6 +23,7 @@ Called as "flanneld", or with a flag first, weft takes flanneld's flags and
 FLANNELD_* environment and does what flanneld does.`,
 		Example: `  weft up --etcd-endpoints http://10.0.0.1:2379 --iface eth0
   weft --iface eth0 --ip-masq            (as flanneld)
+  weft status
   weft config check net-conf.json`,
 		Version:       versionText(),
 		SilenceErrors: true,
@@ -30,6 +36,12 @@ FLANNELD_* environment and does what flanneld does.`,
 	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(
 		a.upCommand("up"),
+		status.Command(),
+		trace.Command(),
+		trace.DropsCommand(),
+		explain.Command(),
+		ping.Command(),
+		doctor.Command(),
 		lab.Command(),
 		a.configCommand(),
 		a.dockerOptsCommand(),

@@ -11,7 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"weft/cmd/weft/lab"
+	"weft/cmd/weft/client"
+	"weft/cmd/weft/trace"
 	"weft/engine"
 )
 
@@ -58,7 +59,11 @@ func newEngineNode(o engine.Options) (node, error) {
 }
 
 func (a *app) run(ctx context.Context, args []string) int {
+	client.Version = readVersion().Version
 	name, args := filepath.Base(args[0]), args[1:]
+	if name != "flanneld" && trace.IsExtcap(args) {
+		return trace.Extcap(ctx, args, a.out, a.err)
+	}
 	cmd := a.command(name, args)
 	cmd.SetArgs(goSyntax(cmd, args))
 	cmd.SetIn(a.in)
@@ -147,9 +152,13 @@ func (a *app) report(cmd *cobra.Command, err error) int {
 		fmt.Fprintf(a.err, "%s: %v\n", program, f.err)
 		return exitFailed
 	}
-	var exit *lab.ExitError
+	var exit interface { // of the commands in packages of their own
+		error
+		ExitCode() int
+	}
 	if errors.As(err, &exit) {
 		if text := exit.Error(); text != "" {
+			text = client.Clean(strings.ReplaceAll(text, "\n", "; ")) // the daemon's words, as a rule
 			fmt.Fprintf(a.err, "%s: %s\n", program, text)
 		}
 		return exit.ExitCode()

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"weft/engine"
+	"weft/engine/control"
 )
 
 // stopTime is how long the node may take to stop once told to. With
@@ -17,7 +19,7 @@ import (
 const stopTime = 800 * time.Millisecond
 
 // A supervisor runs one node and tells the outside how it fares: the health
-// server, systemd, and with its result the exit code.
+// server, the control socket, systemd, and with its result the exit code.
 type supervisor struct {
 	opt       *options
 	log       *slog.Logger
@@ -25,9 +27,12 @@ type supervisor struct {
 	openStore func(context.Context, *options, *slog.Logger) (*store, error)
 	notify    func(log *slog.Logger, state string)
 
-	mu    sync.Mutex
-	node  node   // nil until there is one
-	phase string // why not ready, when it is not for the node to say
+	control *control.Server
+
+	mu      sync.Mutex
+	node    node         // nil until there is one
+	phase   string       // why not ready, when it is not for the node to say
+	metrics http.Handler // nil until there is a node that can be asked
 }
 
 // run runs the node until ctx ends and then returns nil, whatever the node
@@ -35,7 +40,10 @@ type supervisor struct {
 // an error, so that a supervisor above us starts it again.
 func (s *supervisor) run(ctx context.Context) error {
 	s.setPhase("starting")
-	defer serveHealth(ctx, s.log, s.opt.healthzIP, s.opt.healthzPort, s.ready)()
+	defer serveHealth(ctx, s.log, s.opt.healthzIP, s.opt.healthzPort, healthHandler(s.ready, s.metricsHandler))()
+	s.control = s.newControl()
+	closeControl := s.serveControl(s.control)
+	defer closeControl()
 	ended := make(chan error, 1)
 	go func() { ended <- s.live(ctx) }()
 	select {
@@ -49,6 +57,7 @@ func (s *supervisor) run(ctx context.Context) error {
 	s.notify(s.log, daemon.SdNotifyStopping)
 	late := time.NewTimer(stopTime)
 	defer late.Stop()
+	closeControl() // so that traces end with a word, while the node stops
 	select {
 	case err := <-ended:
 		return s.verdict(ctx, err)
@@ -100,6 +109,7 @@ func (s *supervisor) live(ctx context.Context) error {
 	s.node = n
 	s.phase = ""
 	s.mu.Unlock()
+	s.canBeAsked(n)
 	return n.Run(ctx)
 }
 

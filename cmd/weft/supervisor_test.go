@@ -32,10 +32,18 @@ type trial struct {
 	opt      engine.Options // what the node was made of
 }
 
+// socketless are the defaults but for the control socket, whose usual place is
+// the machine's.
+func socketless() *options {
+	o := defaultOptions()
+	o.socket = socketOff
+	return o
+}
+
 func newTrial(n node) *trial {
 	tr := &trial{}
 	tr.supervisor = &supervisor{
-		opt:     defaultOptions(),
+		opt:     socketless(),
 		log:     slog.New(slog.NewTextHandler(&tr.log, nil)),
 		newNode: func(o engine.Options) (node, error) { tr.opt = o; return n, nil },
 		openStore: func(context.Context, *options, *slog.Logger) (*store, error) {

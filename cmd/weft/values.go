@@ -170,6 +170,15 @@ func isListenURL(s string) error {
 	return nil
 }
 
+// isSocket accepts the path of a socket, or the word for none; an empty text
+// unsets the flag.
+func isSocket(s string) error {
+	if s != "" && s != socketOff && !strings.Contains(s, "/") {
+		return errors.New("must be a path with a \"/\" in it, or " + socketOff)
+	}
+	return nil
+}
+
 // isPolicies accepts a set of group policies; an empty text unsets the flag.
 func isPolicies(s string) error {
 	if s == "" {

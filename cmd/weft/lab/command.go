@@ -24,10 +24,11 @@ and no root where the system lets users make namespaces.
 A place to run a command at is n1 (the pod on node n1), n1/host (the node
 itself) or switch (the wire between the nodes). In the lab, n1 and n1.host are
 names of the pod and the node, and $WEFT_N1, $WEFT_N1_6 and $WEFT_N1_HOST their
-addresses.`,
+addresses. There weft status and the other commands that ask a node ask n1.`,
 		Example: `  weft lab up 3                    in the foreground; Ctrl-C ends it
   weft lab up -d --backend udp     in the background
   weft lab exec n1 -- ping n2
+  weft lab exec n1 -- weft status
   weft lab up --backend wireguard  encrypted between the nodes
   weft lab demo                    two nodes, a measurement, and gone`,
 		Args: cobra.NoArgs,

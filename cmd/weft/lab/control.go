@@ -54,6 +54,7 @@ type NodeInfo struct {
 	Name     string `json:"name"`
 	Underlay string `json:"underlay"`
 	Port     int    `json:"port,omitempty"`
+	Socket   string `json:"socket"` // the control socket of its weft
 	Subnet   string `json:"subnet,omitempty"`
 	Subnet6  string `json:"subnet6,omitempty"`
 	Pod      string `json:"pod,omitempty"`

@@ -20,7 +20,8 @@
 // CNI plugin would do it. Nodes ask for subnets by their own number, so n2 has
 // 10.244.2.0/24 unless the store knows better. With the wireguard backend the
 // device is flannel-wg, and each node has its key and its socket for wg(8) in a
-// directory of its own, below [Options].Dir.
+// directory of its own, below [Options].Dir. There is its control socket too,
+// which commands at the node and at its pod are told of by $WEFT_SOCKET.
 //
 // # Processes
 //

@@ -56,6 +56,7 @@ func (l *Lab) newNode(i int) (n *Node, err error) {
 	if n.Pod, err = l.place(n.Name); err != nil {
 		return nil, err
 	}
+	n.Host.node, n.Pod.node = n, n
 	return n, n.furnish()
 }
 
@@ -97,6 +98,9 @@ func (n *Node) seed() error {
 
 // SubnetFile is the path of the node's subnet.env.
 func (n *Node) SubnetFile() string { return filepath.Join(n.dir, "subnet.env") }
+
+// Socket is the path of the control socket of the node's weft.
+func (n *Node) Socket() string { return filepath.Join(n.dir, "control.sock") }
 
 // LogFile is the path of what the node's weft wrote to stdout and stderr,
 // over all its starts.
@@ -257,6 +261,7 @@ func (l *Lab) nodeEnv(n *Node) []string {
 		return strings.HasPrefix(kv, "FLANNELD_") || strings.HasPrefix(kv, "NOTIFY_SOCKET=")
 	})
 	env = append(env, "WEFT_NODE="+n.Name, "WIREGUARD_KEY_FILE="+filepath.Join(n.dir, "wgkey"),
-		"FLANNELD_WIREGUARD_SOCKET_DIR="+n.dir) // one machine's nodes would share the usual places
+		"FLANNELD_WIREGUARD_SOCKET_DIR="+n.dir, "FLANNELD_SOCKET="+n.Socket(), // one machine's nodes would share the usual places
+		"FLANNELD_SOCKET_GROUP="+strconv.Itoa(os.Getgid())) // of all groups this one is sure to exist in here
 	return append(env, l.opt.Env...)
 }

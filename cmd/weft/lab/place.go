@@ -8,20 +8,32 @@ import (
 	"os/exec"
 	"strings"
 
+	"weft/cmd/weft/client"
 	"weft/cmd/weft/lab/space"
 )
 
 // A Place is somewhere a command can run: a pod, a node, or the switch.
 type Place struct {
 	*space.Space
-	lab *Lab
+	lab  *Lab
+	node *Node // that it is, or that its pod is on; nil: neither
+}
+
+// environ is what a command at this place finds in its environment: that of the
+// lab, and WEFT_SOCKET, by which weft's own commands find the node.
+func (p *Place) environ() []string {
+	env := p.lab.Environ()
+	if p.node != nil {
+		env = append(env, client.Env+"="+p.node.Socket())
+	}
+	return env
 }
 
 // Exec runs a command here and returns what it wrote to its standard output.
 // When it fails, the error has what it wrote to standard error.
 func (p *Place) Exec(ctx context.Context, argv ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
-	cmd.Env = append(os.Environ(), p.lab.Environ()...)
+	cmd.Env = append(os.Environ(), p.environ()...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := p.Start(cmd)

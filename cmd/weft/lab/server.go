@@ -99,7 +99,7 @@ func (s *server) exec(c conn, r request, files []*os.File) (int, error) {
 		return 0, fmt.Errorf("exec needs a command and three files, not %d", len(files))
 	}
 	cmd := &exec.Cmd{
-		Path: r.Path, Args: r.Argv, Dir: r.Dir, Env: append(r.Env, s.lab.Environ()...),
+		Path: r.Path, Args: r.Argv, Dir: r.Dir, Env: append(r.Env, place.environ()...),
 		Stdin: files[0], Stdout: files[1], Stderr: files[2],
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: !r.TTY, Setsid: r.TTY, Setctty: r.TTY},
 	}
@@ -158,7 +158,7 @@ func (l *Lab) info(took time.Duration) *Info {
 
 func (l *Lab) nodeInfo(n *Node) NodeInfo {
 	e := n.Env()
-	i := NodeInfo{Name: n.Name, Underlay: n.Underlay.String(), Port: l.Port(), MTU: e.MTU, Running: n.Running()}
+	i := NodeInfo{Name: n.Name, Underlay: n.Underlay.String(), Port: l.Port(), Socket: n.Socket(), MTU: e.MTU, Running: n.Running()}
 	if e.Subnet.IsValid() {
 		i.Subnet, i.Pod = e.Subnet.String(), n.PodAddr().String()
 	}
