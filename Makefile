@@ -138,6 +138,15 @@ bench-perf: build ## the perf harness: labs, medians, tables and plots; PERF_FLA
 	CGO_ENABLED=0 go build -o bin/wireguard-go golang.zx2c4.com/wireguard
 	go build -ldflags '-X main.revision=$(VERSION)' -o bin/perf ./perf && bin/perf $(PERF_FLAGS)
 
+# Two builds each of weft and of the engine's benchmarks: with what a trace
+# listens to, and without.
+.PHONY: bench-trace
+bench-trace: build ## what tracing costs, off and on: six minutes at most; PERF_FLAGS
+	CGO_ENABLED=0 go build -trimpath -tags weft_notap -ldflags '-X main.version=$(VERSION)' -o bin/weft-notap ./cmd/weft
+	CGO_ENABLED=0 go test -c -o bin/engine.test ./engine
+	CGO_ENABLED=0 go test -c -tags weft_notap -o bin/engine-notap.test ./engine
+	go build -ldflags '-X main.revision=$(VERSION)' -o bin/perf ./perf && bin/perf -suite trace $(PERF_FLAGS)
+
 .PHONY: demo
 demo: build ## two nodes on this machine: ping, a gigabyte, a table
 	bin/weft lab demo

@@ -49,7 +49,7 @@ func (r *runner) attempt(ctx context.Context, b *bench, kind loadKind, cell *rep
 	if err != nil {
 		return err
 	}
-	w, err := r.window(ctx, b, kind)
+	w, err := r.traced(ctx, b, kind)
 	if err != nil {
 		return err
 	}

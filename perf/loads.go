@@ -66,8 +66,11 @@ var usual = map[string][]string{
 // limit names the only loads of the run that are made on plane s; none when
 // all are. Loads that the user named are made on every plane.
 func (o *options) limit(s plane.Spec) []string {
-	if o.named {
+	switch {
+	case o.named:
 		return nil
+	case s.Loads != nil:
+		return s.Loads
 	}
 	return usual[s.Kind]
 }

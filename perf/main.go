@@ -15,6 +15,9 @@
 //
 // Planes alternate from cell to cell, because a virtual machine's speed
 // changes from minute to minute; see package report for what is made of it.
+// With -suite trace it measures what tracing costs instead: other planes, and the
+// engine's micro-benchmarks.
+//
 // README.md tells how to run it and how to read what it writes.
 package main
 

@@ -26,6 +26,9 @@ type options struct {
 	loads    []loadKind
 	leases   int // of the memory measurement; 0 for none
 	programs plane.Programs
+	suite    string    // "" for what is always compared, or report.TraceSuite
+	benches  [2]string // programs of the micro-benchmarks: with the tap, without; "" for none
+	runs     int       // of each of their cases with each of the two
 	base     string    // plane that ratios are taken against
 	out      string    // folder of the results; "" for standard output only
 	hold     bool      // lay the labs and wait
@@ -44,11 +47,14 @@ func (l *list) Set(s string) error { *l = append(*l, s); return nil }
 // words are the flags as they were written.
 type words struct {
 	quick                   bool
+	suite                   string
 	seconds                 float64
 	planes, wires, only     string
 	env, arg, variants      list
 	rounds, leases, retries int
-	weft, wireguard         string
+	weft, wireguard, noTap  string
+	benches                 string
+	runs                    int
 	base, out               string
 	settle                  time.Duration
 	hold                    bool
@@ -59,6 +65,7 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs := flag.NewFlagSet("perf", flag.ContinueOnError)
 	fs.SetOutput(stderr)
 	fs.BoolVar(&w.quick, "quick", false, "1 round of 2 s windows, no files: a first look")
+	fs.StringVar(&w.suite, "suite", "", "`trace`: what tracing costs, in place of the planes that are always compared")
 	fs.IntVar(&w.rounds, "rounds", 3, "how often everything is measured")
 	fs.Float64Var(&w.seconds, "seconds", 3, "length of a measured window")
 	fs.StringVar(&w.planes, "planes", "", "comma-separated planes (default: all)")
@@ -66,6 +73,9 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 	fs.StringVar(&w.only, "only", "", "comma-separated loads: "+strings.Join(loadNames(), ", ")+", leases (default: all,\nbut on planes of WireGuard and of two kinds of hosts only some)")
 	fs.StringVar(&w.weft, "weft", "bin/weft", "the weft binary")
 	fs.StringVar(&w.wireguard, "wireguard-go", "bin/wireguard-go", "the stock wireguard-go binary")
+	fs.StringVar(&w.noTap, "weft-notap", "bin/weft-notap", "the weft binary without the tap, for -suite trace")
+	fs.StringVar(&w.benches, "benches", "bin/engine.test,bin/engine-notap.test", "the test programs of package engine with the tap and\nwithout, for -suite trace")
+	fs.IntVar(&w.runs, "bench-runs", 16, "how often they run each case, for -suite trace")
 	fs.Var(&w.env, "weft-env", "`K=V` for the environment of weft; repeatable")
 	fs.Var(&w.arg, "weft-arg", "`flag` for weft up; repeatable")
 	fs.Var(&w.variants, "plane", "one more plane, `NAME=KIND,weft:PATH,wireguard-go:PATH,env:K=V,arg:FLAG`; repeatable")
@@ -88,16 +98,11 @@ func parseOptions(args []string, stderr io.Writer) (*options, error) {
 
 // options checks the words and makes options of them.
 func (w *words) options(given map[string]bool, logging io.Writer) (*options, error) {
-	if w.quick {
-		for name, set := range map[string]func(){
-			"rounds":  func() { w.rounds = 1 },
-			"seconds": func() { w.seconds = 2 },
-			"out":     func() { w.out = "" },
-		} {
-			if !given[name] {
-				set()
-			}
-		}
+	if err := w.presets(given); err != nil {
+		return nil, err
+	}
+	if w.runs < 1 {
+		return nil, fmt.Errorf("-bench-runs %d: want at least 1", w.runs)
 	}
 	if w.rounds < 1 || w.seconds < 0.1 || w.leases < 0 || w.leases > 1<<15 || w.retries < 0 {
 		return nil, fmt.Errorf("-rounds %d -seconds %g -leases %d -retries %d: want at least 1, 0.1, 0 (at most 32768) and 0",
@@ -109,11 +114,15 @@ func (w *words) options(given map[string]bool, logging io.Writer) (*options, err
 		programs: plane.Programs{
 			plane.Weft:        {Program: w.weft, Env: w.env, Args: w.arg},
 			plane.WireGuardGo: {Program: w.wireguard},
+			plane.WeftNoTap:   {Program: w.noTap, Env: w.env, Args: w.arg},
 		},
-		base: w.base, out: w.out, hold: w.hold, asked: w.planes != "", named: w.only != "",
+		suite: w.suite, base: w.base, out: w.out, hold: w.hold, asked: w.planes != "", named: w.only != "",
 		logging: logging, tables: os.Stdout,
 	}
-	for _, err := range []error{o.choosePlanes(w), o.chooseWires(w.wires), o.chooseLoads(w.only)} {
+	if o.suite == report.TraceSuite {
+		o.warmup, o.base = traceWarmup, ""
+	}
+	for _, err := range []error{o.choosePlanes(w), o.chooseWires(w.wires), o.chooseLoads(w.only), o.chooseMicro(w)} {
 		if err != nil {
 			return nil, err
 		}
@@ -121,9 +130,35 @@ func (w *words) options(given map[string]bool, logging io.Writer) (*options, err
 	return o, nil
 }
 
+// presets sets the flags that were not given to what -quick and -suite stand for.
+func (w *words) presets(given map[string]bool) error {
+	set := func(name string, to func()) {
+		if !given[name] {
+			to()
+		}
+	}
+	if w.suite != "" {
+		if err := w.presetTrace(given); err != nil {
+			return err
+		}
+	}
+	if w.quick {
+		set("rounds", func() { w.rounds = 1 })
+		if w.suite == "" {
+			set("seconds", func() { w.seconds = 2 })
+		}
+		set("bench-runs", func() { w.runs = 2 })
+		set("out", func() { w.out = "" })
+	}
+	return nil
+}
+
 // choosePlanes takes the planes that -planes names out of all there are.
 func (o *options) choosePlanes(w *words) error {
 	all := plane.Default(o.programs)
+	if o.suite == report.TraceSuite {
+		all = traceSpecs(o.programs)
+	}
 	for _, text := range w.variants {
 		s, err := plane.ParseSpec(text, o.programs)
 		if err != nil {
@@ -161,7 +196,11 @@ func (o *options) chooseWires(words string) error {
 
 func (o *options) chooseLoads(words string) error {
 	const leases = "leases"
-	chosen, err := choose("-only", words, append(loadNames(), leases))
+	names := append(loadNames(), leases)
+	if o.suite == report.TraceSuite {
+		names = append(slices.Clone(traceLoads), microLoad)
+	}
+	chosen, err := choose("-only", words, names)
 	if !slices.Contains(chosen, leases) {
 		o.leases = 0
 	}

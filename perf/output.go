@@ -1,9 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -27,9 +29,10 @@ func (r *runner) write() error {
 	if err != nil {
 		return err
 	}
-	files := map[string]string{"results.json": string(text) + "\n", "results.md": markdown}
-	for name, plot := range report.Plots(r.result) {
-		files[name] = plot
+	name := cmp.Or(r.suite, "results")
+	files := map[string]string{name + ".json": string(text) + "\n", name + ".md": markdown}
+	if r.suite == "" {
+		maps.Copy(files, report.Plots(r.result))
 	}
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(r.out, name), []byte(content), 0o644); err != nil {

@@ -26,6 +26,7 @@ func run(ctx context.Context, o *options) error {
 		Skipped: make(map[string]string),
 		Settings: report.Settings{
 			Rounds: o.rounds, Seconds: o.length.Seconds(), WarmupSeconds: o.warmup.Seconds(), Base: o.base,
+			Suite: o.suite,
 		},
 	}}
 	removed, err := lab.RemoveLeftovers()
@@ -59,8 +60,11 @@ func (o *options) plannedCells() int {
 	return n * o.rounds * len(o.wires)
 }
 
-// measure makes all rounds and the memory measurement.
+// measure makes the micro-benchmarks, all rounds and the memory measurement.
 func (r *runner) measure(ctx context.Context) error {
+	if err := r.micro(ctx); err != nil {
+		return err
+	}
 	if r.cells > 0 {
 		for round := 1; round <= r.rounds; round++ {
 			for _, wire := range r.wires {
@@ -91,7 +95,7 @@ func (r *runner) round(ctx context.Context, round int, wire lab.Wire) (err error
 		}
 	}()
 	for _, spec := range r.planes {
-		b, err := newBench(ctx, spec, wire)
+		b, err := r.bench(ctx, spec, wire, benches)
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -106,7 +110,7 @@ func (r *runner) round(ctx context.Context, round int, wire lab.Wire) (err error
 	}
 	fmt.Fprintf(r.logging, "round %d of %d, wire %s: %d labs are laid\n", round, r.rounds, wire, len(benches))
 	for _, kind := range r.loads {
-		for _, b := range benches {
+		for _, b := range r.turn(benches, round) {
 			if !r.makes(kind, b.spec) {
 				continue
 			}
@@ -146,6 +150,9 @@ func newBench(ctx context.Context, spec plane.Spec, wire lab.Wire) (*bench, erro
 }
 
 func (b *bench) close() error {
+	if b.guest {
+		return nil
+	}
 	return errors.Join(b.plane.Teardown(), b.lab.Close())
 }
 
@@ -169,6 +176,7 @@ func (r *runner) describe(b *bench) error {
 	r.result.Planes = append(r.result.Planes, report.Plane{
 		Name: b.spec.Name, Kind: b.spec.Kind, MTU: b.plane.MTU(), Loads: r.limit(b.spec),
 		Program: o.Program, Module: builtFrom(o.Program), Env: o.Env, Args: o.Args,
+		Base: b.spec.Base, Trace: b.spec.Trace,
 	})
 	return nil
 }

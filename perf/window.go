@@ -17,6 +17,9 @@ type bench struct {
 	spec  plane.Spec
 	plane plane.Plane
 	lab   *lab.Lab
+	guest bool // plane and lab belong to another bench
+	// traces run at the moment, one on each host.
+	traces []*plane.Trace
 }
 
 // A reading is all meters at one moment.
@@ -24,6 +27,7 @@ type reading struct {
 	at        time.Time
 	cpu       meter.CPU
 	processes []meter.Process // of the plane
+	traces    []meter.Process // of those who trace it
 	roleTime  float64         // user seconds of the load's processes
 	hosts     [2]meter.Counters
 	pods      [2]meter.Counters
@@ -76,6 +80,13 @@ func (b *bench) readProcesses(r *reading, roles map[string]*load.Process) error 
 		}
 		r.processes = append(r.processes, p)
 	}
+	for _, t := range b.traces {
+		p, err := meter.ReadProcess(t.PID())
+		if err != nil {
+			return fmt.Errorf("trace of plane %s: %w", b.spec.Name, err)
+		}
+		r.traces = append(r.traces, p)
+	}
 	for _, role := range roles {
 		p, err := meter.ReadProcess(role.PID())
 		if err != nil {
@@ -116,7 +127,9 @@ func (b *bench) readNetwork(r *reading) error {
 type window struct {
 	seconds   float64
 	cpu       meter.CPU
-	plane     meter.Process // time of all processes; memory of the largest
+	plane     meter.Process  // time of all processes; memory of the largest
+	traces    meter.Process  // time of all who trace the plane
+	records   *plane.Records // what they were told from before the warm-up to the end; nil when nobody traced
 	roleTime  float64
 	hosts     [2]map[string]float64
 	pods      [2]map[string]float64
@@ -143,6 +156,10 @@ func difference(a, b *reading) *window {
 		w.plane.System += b.processes[i].System - a.processes[i].System
 		w.plane.RSS = max(w.plane.RSS, b.processes[i].RSS)
 		w.plane.Peak = max(w.plane.Peak, b.processes[i].Peak)
+	}
+	for i := range b.traces {
+		w.traces.User += b.traces[i].User - a.traces[i].User
+		w.traces.System += b.traces[i].System - a.traces[i].System
 	}
 	for i := range b.hosts {
 		w.hosts[i] = increase(a.hosts[i], b.hosts[i])
@@ -189,6 +206,13 @@ func (w *window) common() map[string]float64 {
 		values[report.PlaneRSS] = float64(w.plane.RSS) / (1 << 20)
 		values[report.PlanePeak] = float64(w.plane.Peak) / (1 << 20)
 	}
+	if w.records != nil {
+		shown, lost := float64(w.records.Shown), float64(w.records.Lost)
+		values[report.TraceShown] = shown
+		values[report.TraceLost] = lost
+		values[report.TraceLostShare] = 100 * ratio(lost, shown+lost)
+		values[report.TraceCores] = (w.traces.User + w.traces.System) / w.seconds
+	}
 	return values
 }
 
@@ -206,7 +230,7 @@ func (w *window) flags() []string {
 	}
 	// Only user time is charged to programs exactly; softirq runs on
 	// behalf of whoever happens to be there.
-	if s := w.cpu.Share(w.cpu.User - w.roleTime - w.plane.User); s > foreignLimit {
+	if s := w.cpu.Share(w.cpu.User - w.roleTime - w.plane.User - w.traces.User); s > foreignLimit {
 		flags = append(flags, fmt.Sprintf("other programs %.0f %%", 100*s))
 	}
 	return flags

@@ -59,6 +59,23 @@ func StartTime(pid int) (uint64, error) {
 	return st.start, nil
 }
 
+// Written returns how many bytes a process has written so far, to whatever it
+// writes to (wchar of /proc/PID/io; the kernel needs CONFIG_TASK_XACCT, which
+// all distributions have).
+func Written(pid int) (uint64, error) {
+	path := fmt.Sprintf("/proc/%d/io", pid)
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	for line := range bytes.Lines(text) {
+		if value, ok := bytes.CutPrefix(bytes.TrimSpace(line), []byte("wchar: ")); ok {
+			return strconv.ParseUint(string(value), 10, 64)
+		}
+	}
+	return 0, fmt.Errorf("%s: no line %q", path, "wchar:")
+}
+
 // stat holds the fields of /proc/PID/stat in use here, in ticks.
 type stat struct{ utime, stime, start uint64 }
 

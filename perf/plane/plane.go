@@ -52,6 +52,7 @@ const (
 const (
 	Weft        = "weft"
 	WireGuardGo = "wireguard-go"
+	WeftNoTap   = "weft-notap" // weft built without what `weft trace` listens to
 )
 
 // Options are the settings of one plane under test.
@@ -109,6 +110,14 @@ type Spec struct {
 	Name    string
 	Kind    string // one of the names above
 	Options Options
+	// Base is the plane that ratios are taken against; "" for that of the run.
+	Base string
+	// Trace are the arguments of the `weft trace` that runs on both nodes
+	// while the plane is measured, in the lab of Base; nil when nobody traces.
+	Trace []string
+	// Loads are the only loads that are made on the plane; nil for those that
+	// are usual for its kind.
+	Loads []string
 }
 
 // Default returns the specs of all kinds, baselines first.

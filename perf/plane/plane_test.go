@@ -16,14 +16,14 @@ func TestParseSpec(t *testing.T) {
 		text string
 		want Spec
 	}{
-		{"old=weft:/tmp/weft.old", Spec{"old", WeftUDP, Options{"/tmp/weft.old", []string{"A=1"}, []string{"--v=1"}}}},
-		{"p=weft-plain,env:B=2,env:C=", Spec{"p", WeftPlain, Options{"bin/weft", []string{"A=1", "B=2", "C="}, []string{"--v=1"}}}},
-		{"x=arg:--source-check=off", Spec{"x", WeftUDP, Options{"bin/weft", []string{"A=1"}, []string{"--v=1", "--source-check=off"}}}},
-		{"m=weft-to-kernel,weft:/x", Spec{"m", WeftToKernel, Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
-		{"w=weft:/x,weft-wireguard", Spec{"w", WeftWireGuard, Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
-		{"s=wireguard-go", Spec{"s", StockWireGuard, Options{Program: "bin/wireguard-go"}}},
-		{"s=wireguard-go,wireguard-go:/x,env:GOGC=50", Spec{"s", StockWireGuard, Options{Program: "/x", Env: []string{"GOGC=50"}}}},
-		{"r=routes", Spec{"r", Routes, Options{}}},
+		{"old=weft:/tmp/weft.old", Spec{Name: "old", Kind: WeftUDP, Options: Options{"/tmp/weft.old", []string{"A=1"}, []string{"--v=1"}}}},
+		{"p=weft-plain,env:B=2,env:C=", Spec{Name: "p", Kind: WeftPlain, Options: Options{"bin/weft", []string{"A=1", "B=2", "C="}, []string{"--v=1"}}}},
+		{"x=arg:--source-check=off", Spec{Name: "x", Kind: WeftUDP, Options: Options{"bin/weft", []string{"A=1"}, []string{"--v=1", "--source-check=off"}}}},
+		{"m=weft-to-kernel,weft:/x", Spec{Name: "m", Kind: WeftToKernel, Options: Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
+		{"w=weft:/x,weft-wireguard", Spec{Name: "w", Kind: WeftWireGuard, Options: Options{"/x", []string{"A=1"}, []string{"--v=1"}}}},
+		{"s=wireguard-go", Spec{Name: "s", Kind: StockWireGuard, Options: Options{Program: "bin/wireguard-go"}}},
+		{"s=wireguard-go,wireguard-go:/x,env:GOGC=50", Spec{Name: "s", Kind: StockWireGuard, Options: Options{Program: "/x", Env: []string{"GOGC=50"}}}},
+		{"r=routes", Spec{Name: "r", Kind: Routes, Options: Options{}}},
 	}
 	for _, tt := range tests {
 		got, err := ParseSpec(tt.text, programs)

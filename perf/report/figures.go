@@ -85,6 +85,10 @@ func (f Figure) unit() string {
 func writeFigures(b *strings.Builder, r *Result) {
 	b.WriteString("\n## Figures\n\n")
 	head(b, "what", "wire", "goal", "measured", "verdict")
+	if r.Settings.Suite == TraceSuite {
+		writeTraceFigures(b, r)
+		return
+	}
 	for _, f := range Figures {
 		s, digits := f.measured(r)
 		sign, result := "≥", "not measured"

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,12 +12,10 @@ import (
 // planes' own costs, and where it was measured.
 func Markdown(r *Result) string {
 	var b strings.Builder
-	b.WriteString("# Measurements\n\n")
-	fmt.Fprintf(&b, "Medians of %d round(s), windows of %g s after %g s of warm-up; in parentheses the least and the largest.\n"+
-		"Ratios are medians of the rounds' ratios to %s. README.md in the folder above tells how to read them.\n",
-		r.Settings.Rounds, r.Settings.Seconds, r.Settings.WarmupSeconds, r.Settings.Base)
+	writeTitle(&b, r)
 	writeLimits(&b, r)
 	writeFigures(&b, r)
+	writeMicro(&b, r)
 	for _, table := range Tables {
 		for _, wire := range r.wires() {
 			if slices.Contains(r.loads(), table.Load) {
@@ -24,14 +23,31 @@ func Markdown(r *Result) string {
 			}
 		}
 	}
+	writeRecords(&b, r)
 	writeCosts(&b, r)
 	writeDoubts(&b, r)
 	writeEnvironment(&b, r)
 	return b.String()
 }
 
-// writeLimits says which planes not every load was made on.
+// writeTitle says what was measured and how to read it.
+func writeTitle(b *strings.Builder, r *Result) {
+	title, base := "Measurements", r.Settings.Base
+	if r.Settings.Suite == TraceSuite {
+		title, base = "Measurements of tracing", "the same plane while nobody traces it"
+	}
+	fmt.Fprintf(b, "# %s\n\n", title)
+	fmt.Fprintf(b, "Medians of %d round(s), windows of %g s after %g s of warm-up; in parentheses the least and the largest.\n"+
+		"Ratios are medians of the rounds' ratios to %s. README.md in the folder above tells how to read them.\n",
+		r.Settings.Rounds, r.Settings.Seconds, r.Settings.WarmupSeconds, base)
+}
+
+// writeLimits says which planes not every load was made on. In the suite that is
+// so of most.
 func writeLimits(b *strings.Builder, r *Result) {
+	if r.Settings.Suite == TraceSuite {
+		return
+	}
 	for _, p := range r.Planes {
 		if len(p.Loads) > 0 {
 			fmt.Fprintf(b, "On %s only %s were measured, to keep the run short.\n", p.Name, enumerate(p.Loads))
@@ -75,7 +91,7 @@ func writeTable(b *strings.Builder, r *Result, t Table, wire string) {
 		for _, c := range t.Columns {
 			cells = append(cells, r.Summary(wire, p.Name, t.Load, c.Key).text(c.Digits))
 			if c.Ratio {
-				cells = append(cells, r.Ratio(wire, p.Name, r.Settings.Base, t.Load, c.Key).short(2))
+				cells = append(cells, r.Ratio(wire, p.Name, cmp.Or(p.Base, r.Settings.Base), t.Load, c.Key).short(2))
 			}
 		}
 		row(b, cells...)
@@ -183,6 +199,9 @@ func (p Plane) text() string {
 	}
 	if p.Module != "" {
 		text += ", " + p.Module
+	}
+	if p.Trace != nil {
+		text += fmt.Sprintf(", traced by weft trace %q", p.Trace)
 	}
 	return text
 }

@@ -28,6 +28,13 @@ const (
 	HostUDPDrops = "host_rcvbuf_errs" // UDP receive buffer overflows, both hosts
 	PodUDPDrops  = "pod_rcvbuf_errs"  // the same in the pods: the load's own limit
 	FrameBytes   = "frame_bytes"      // mean size of a frame on the wire, bytes
+
+	// Of planes that are traced, both nodes together. Records are counted from
+	// before the warm-up to the end of the load.
+	TraceShown     = "trace_shown"    // records written by weft trace
+	TraceLost      = "trace_lost"     // records that it could not keep up with
+	TraceLostShare = "trace_lost_pct" // the latter of both, %
+	TraceCores     = "trace_cores"    // its processes, mean number of cores
 )
 
 // The loads.

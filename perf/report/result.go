@@ -11,6 +11,7 @@ type Result struct {
 	Settings    Settings
 	Planes      []Plane
 	Cells       []Cell
+	Micro       []Micro           `json:",omitempty"`
 	Memory      *Memory           `json:",omitempty"`
 	Skipped     map[string]string `json:",omitempty"` // plane → why it was left out
 	Failures    []string          `json:",omitempty"`
@@ -35,6 +36,7 @@ type Settings struct {
 	Seconds       float64 // length of a window
 	WarmupSeconds float64 // before it
 	Base          string  // the plane that ratios are taken against
+	Suite         string  `json:",omitempty"` // the selection that was run; "" for what is always compared
 }
 
 // A Plane is one data plane of a run.
@@ -48,6 +50,11 @@ type Plane struct {
 	MTU     int      // inner, bytes
 	// Loads are the only loads that were made on it; none: all of the run's.
 	Loads []string `json:",omitempty"`
+	// Base is the plane that its ratios are taken against; none: Settings.Base.
+	Base string `json:",omitempty"`
+	// Trace are the arguments of the weft trace that ran on both nodes: none
+	// for a trace of every packet, nil when nobody traced.
+	Trace []string `json:",omitzero"`
 }
 
 // A Cell is one measurement.
