@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"slices"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -63,16 +64,20 @@ func TestFlood(t *testing.T) {
 	in := openUDP(t, n1.Pod, netip.AddrPortFrom(n1.PodAddr(), 0))
 	items := rubbish(netip.AddrPortFrom(n2.PodAddr(), 7), in.addr)
 	pid := n1.PID()
-	stop, done := make(chan struct{}), make(chan int)
+	stop, done := make(chan struct{}), make(chan int, 2)
+	var floods sync.WaitGroup
+	end := sync.OnceFunc(func() { close(stop) })
+	defer floods.Wait() // nothing may be sent by a number that another socket has by then
+	defer end()
 	for _, s := range []*socket{
 		openUDP(t, plug(t, l, "stranger", strangerAddr), netip.AddrPortFrom(strangerAddr, 0)),
 		openUDP(t, n2.Host, netip.AddrPortFrom(n2.Underlay, 0)),
 	} {
 		s.discover(t, unix.IP_PMTUDISC_DONT)
-		go func() { done <- flood(s, tunnelOf(n1), in.addr, items, stop) }()
+		floods.Go(func() { done <- flood(s, tunnelOf(n1), in.addr, items, stop) })
 	}
 	transfer(t, n1, n2, n2.PodAddr(), 32*mega)
-	close(stop)
+	end()
 	t.Logf("%d and %d datagrams of rubbish", <-done, <-done)
 	reach(t, n1, n2)
 	if n1.PID() != pid || !n1.Running() {

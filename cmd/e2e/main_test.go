@@ -88,6 +88,10 @@ func get[T any](t testing.TB, f func() (T, error)) T {
 
 const healthPort = 8081
 
+// quiet is the environment of nodes that send no echoes of their own: for tests
+// that look at each packet on the wire, or count them.
+var quiet = []string{"FLANNELD_PROBE_INTERVAL=0"}
+
 // newLab makes a lab of nodes that do not run yet, and sees to its end. When
 // the test fails, the nodes' logs are shown.
 func newLab(t *testing.T, o lab.Options) *lab.Lab {

@@ -82,7 +82,7 @@ func TestMasquerade(t *testing.T) {
 func TestPublicIPBehindNAT(t *testing.T) {
 	const public = "10.98.0.1"
 	leases := t.TempDir()
-	l := newLab(t, lab.Options{Nodes: 2, Store: lab.StoreDir, LeaseDir: leases, Extra: func(n *lab.Node) (args, env []string) {
+	l := newLab(t, lab.Options{Nodes: 2, Store: lab.StoreDir, LeaseDir: leases, Env: quiet, Extra: func(n *lab.Node) (args, env []string) {
 		if n.Index == 1 {
 			args = []string{"--public-ip=" + public}
 		}

@@ -232,11 +232,14 @@ func testHealth(t *testing.T, n *lab.Node) {
 	}{
 		{"/healthz", "flanneld is running", 200},
 		{"/readyz", "flanneld is ready", 200},
-		{"/metrics", "404 page not found\n", 404},
+		{"/status", "404 page not found\n", 404},
 	} {
 		if code, body := health(t, n, c.path); code != c.code || body != c.body {
 			t.Errorf("%s: %d %q, want %d %q", c.path, code, body, c.code, c.body)
 		}
+	}
+	if code, body := health(t, n, "/metrics"); code != 200 || !strings.Contains(body, "\nweft_up 1\n") {
+		t.Errorf("/metrics: %d, %d bytes", code, len(body))
 	}
 	m := markLog(t, n)
 	must(t, n.Host.Addresses("eth0", netip.PrefixFrom(n.Underlay6, 64)))

@@ -60,7 +60,7 @@ func fold(s uint32) uint16 {
 // Strangers and liars: what is dropped by default and what the other modes do.
 func TestSourceCheck(t *testing.T) {
 	var mode string
-	l := newLab(t, lab.Options{Nodes: 2, Store: lab.StoreDir, Extra: func(n *lab.Node) (args, env []string) {
+	l := newLab(t, lab.Options{Nodes: 2, Env: quiet, Store: lab.StoreDir, Extra: func(n *lab.Node) (args, env []string) {
 		if n.Index == 1 {
 			args = []string{"--source-check=" + mode}
 		}
@@ -131,7 +131,7 @@ func TestSourceCheck(t *testing.T) {
 
 // Whatever the mode, nothing is carried on to where we are not.
 func TestInnerDestination(t *testing.T) {
-	l := newLabUp(t, lab.Options{Nodes: 3, Store: lab.StoreDir})
+	l := newLabUp(t, lab.Options{Nodes: 3, Env: quiet, Store: lab.StoreDir})
 	n1, n2, n3 := l.Nodes[0], l.Nodes[1], l.Nodes[2]
 	in := openUDP(t, n3.Pod, netip.AddrPortFrom(n3.PodAddr(), 0))
 	out := openUDP(t, n2.Host, netip.AddrPortFrom(n2.Underlay, 0))

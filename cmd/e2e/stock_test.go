@@ -66,7 +66,7 @@ func icmpEcho(src, dst netip.Addr, ttl, typ byte, rest []byte) []byte {
 }
 
 func TestStockPeer(t *testing.T) {
-	l := newLab(t, lab.Options{Nodes: 1, Store: lab.StoreEtcd})
+	l := newLab(t, lab.Options{Nodes: 1, Env: quiet, Store: lab.StoreEtcd})
 	must(t, l.StartEtcd(within(t)))
 	n := l.Nodes[0]
 	c := etcdClient(t, l)

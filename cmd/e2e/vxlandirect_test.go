@@ -59,7 +59,7 @@ func tunnelled(t testing.TB, n *lab.Node, f func()) (tx, rx uint64) {
 // a router have the tunnel, and a peer that moves changes sides without loss.
 func TestDirectRouting(t *testing.T) {
 	kernel := map[int]bool{3: true}
-	l := newLabUp(t, withKernel(t, lab.Options{Nodes: 3, Store: lab.StoreEtcd,
+	l := newLabUp(t, withKernel(t, lab.Options{Nodes: 3, Env: quiet, Store: lab.StoreEtcd,
 		NetConf: conf("46", `{"Type":"vxlan","DirectRouting":true}`)}, kernel))
 	n1, n2, k := l.Nodes[0], l.Nodes[1], l.Nodes[2]
 	t.Run("on one link", func(t *testing.T) {

@@ -16,7 +16,7 @@ import (
 // A peer changes its endpoint's address and its own, leaves, comes back, and
 // comes back as something else; what is sent to it follows.
 func TestVXLANPeerChanges(t *testing.T) {
-	l := newLab(t, lab.Options{Nodes: 1, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
+	l := newLab(t, lab.Options{Nodes: 1, Env: quiet, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
 	must(t, l.StartEtcd(within(t)))
 	n, c, p := l.Nodes[0], etcdClient(t, l), startFramePeer(t, l)
 	must(t, n.Start(within(t)))
@@ -171,7 +171,7 @@ func TestTakeOver(t *testing.T) {
 // A port that somebody else has is no reason not to speak to the peers that
 // would send to it.
 func TestOtherPortTaken(t *testing.T) {
-	l := newLab(t, lab.Options{Nodes: 1, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
+	l := newLab(t, lab.Options{Nodes: 1, Env: quiet, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
 	must(t, l.StartEtcd(within(t)))
 	n, c := l.Nodes[0], etcdClient(t, l)
 	must(t, n.Start(within(t)))

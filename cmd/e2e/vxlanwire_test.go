@@ -13,7 +13,7 @@ import (
 
 // What weft sends, byte by byte, to whom, and from how many ports.
 func TestVXLANOnTheWire(t *testing.T) {
-	l := newLab(t, lab.Options{Nodes: 1, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
+	l := newLab(t, lab.Options{Nodes: 1, Env: quiet, Store: lab.StoreEtcd, NetConf: conf("4", `{"Type":"vxlan"}`)})
 	must(t, l.StartEtcd(within(t)))
 	n, c := l.Nodes[0], etcdClient(t, l)
 	p := startFramePeer(t, l)

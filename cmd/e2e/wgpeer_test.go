@@ -19,7 +19,7 @@ import (
 func TestWireGuardPSK(t *testing.T) {
 	psk := func(key string) []byte { return wgConf("46", fmt.Sprintf(`,"Mode":"auto","PSK":%q`, key)) }
 	right := psk(presharedKey())
-	l := newLab(t, lab.Options{Nodes: 3, Store: lab.StoreEtcd, NetConf: right})
+	l := newLab(t, lab.Options{Nodes: 3, Env: quiet, Store: lab.StoreEtcd, NetConf: right})
 	must(t, l.StartEtcd(within(t)))
 	n1, n2, n3 := l.Nodes[0], l.Nodes[1], l.Nodes[2]
 	c := etcdClient(t, l)
