@@ -146,7 +146,7 @@ func TestFlagsAreDocumented(t *testing.T) {
 }
 
 // foreign are flags of other programs that the documents name.
-var foreign = map[string]bool{"device": true, "cap-add": true, "security-opt": true, "prefix": true, "print-value-only": true}
+var foreign = map[string]bool{"unix-socket": true, "device": true, "cap-add": true, "security-opt": true, "prefix": true, "print-value-only": true}
 
 // Every flag that the documents name exists, in the daemon or in another
 // command of weft.
