@@ -22,8 +22,9 @@
 // Above 2,000 peers the interval grows by itself. Input only reads: a packet that
 // is not ours costs a look at its header, one that is goes through a bounded
 // queue: replies, known by their seal, through one that nothing else can fill and
-// that goes first, and questions through another, if the [gate] lets them in. There is no timer and no goroutine for a peer, and a message in the air
-// is forgotten after 15 seconds.
+// that goes first, and questions through another, if the [gate] lets them in. There
+// is no timer and no goroutine for a peer, and a message in the air is forgotten
+// after 15 seconds.
 //
 // # Echoes
 //
