@@ -45,14 +45,12 @@ func join(p, q *control.Peer) {
 	if q.Heard.After(p.Heard) {
 		p.Heard = q.Heard
 	}
-	if q.MTU > 0 && (p.MTU == 0 || q.MTU < p.MTU) {
-		p.MTU, p.PathMTU, p.Probed = q.MTU, q.PathMTU, q.Probed
+	if q.Reason == "" || gravity[q.State] < gravity[p.State] || q.State == p.State && p.Reason != "" {
+		return
 	}
-	if gravity[q.State] > gravity[p.State] || q.State == p.State && p.Reason == "" {
-		p.State = q.State
-		if p.Reason = q.Reason; q.Reason != "" {
-			p.Reason = "IPv6: " + q.Reason
-		}
+	p.State, p.Reason = q.State, "IPv6: "+q.Reason
+	if q.State == control.PeerOK { // its path is narrower than it should be
+		p.MTU, p.PathMTU, p.Probed = q.MTU, q.PathMTU, q.Probed
 	}
 }
 

@@ -150,3 +150,28 @@ func TestPathLimit(t *testing.T) {
 		}
 	}
 }
+
+// A node that is reached in two ways is one line, with the sums of both and the
+// reason of the worse.
+func TestJoin(t *testing.T) {
+	way := func(state control.PeerState, reason string, mtu int) control.Peer {
+		return control.Peer{State: state, Reason: reason, MTU: mtu, Sent: control.Traffic{Packets: 1, Bytes: 10}, Echoes: 3, Echoed: 2}
+	}
+	for name, tc := range map[string]struct {
+		p, q, want control.Peer
+	}{
+		"both well":        {way("ok", "", 1450), way("ok", "", 1430), way("ok", "", 1450)},
+		"the second down":  {way("ok", "", 1450), way("down", "gone", 1430), way("down", "IPv6: gone", 1450)},
+		"the first down":   {way("down", "gone", 1450), way("ok", "", 1430), way("down", "gone", 1450)},
+		"both down":        {way("down", "gone", 1450), way("down", "too", 1430), way("down", "gone", 1450)},
+		"the second young": {way("ok", "", 1450), way("new", "", 1430), way("ok", "", 1450)},
+		"a narrow path":    {way("ok", "", 1450), way("ok", "narrow", 1280), way("ok", "IPv6: narrow", 1280)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			join(&tc.p, &tc.q)
+			if tc.p.State != tc.want.State || tc.p.Reason != tc.want.Reason || tc.p.MTU != tc.want.MTU || tc.p.Sent.Bytes != 20 || tc.p.Echoes != 6 || tc.p.Echoed != 4 {
+				t.Errorf("%+v, want %+v", tc.p, tc.want)
+			}
+		})
+	}
+}

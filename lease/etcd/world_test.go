@@ -63,7 +63,7 @@ func rawClient(t testing.TB, endpoints ...string) *clientv3.Client {
 // open makes a Store that looks after things quickly.
 func open(t testing.TB, o Options) *Store {
 	t.Helper()
-	if testing.Verbose() {
+	if testing.Verbose() && o.Log == nil {
 		o.Log = slog.New(slog.NewTextHandler(t.Output(), nil))
 	}
 	s, err := New(o)
