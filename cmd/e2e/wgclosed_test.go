@@ -12,7 +12,7 @@ import (
 // another way: it would be in the clear. The underlay's default route is such a
 // way. The route that prevents it goes when another backend takes over.
 func TestWireGuardFailsClosed(t *testing.T) {
-	l := newLabUp(t, lab.Options{Nodes: 2, Store: lab.StoreEtcd, NetConf: wgConf("46", "")})
+	l := newLabUp(t, lab.Options{Nodes: 2, Env: quiet, Store: lab.StoreEtcd, NetConf: wgConf("46", "")})
 	n, other := l.Nodes[0], l.Nodes[1]
 	nl := n.Host.Netlink()
 	eth0 := get(t, func() (netlink.Link, error) { return nl.LinkByName("eth0") })

@@ -84,7 +84,7 @@ func TestWireGuardForged(t *testing.T) {
 
 func forged(t *testing.T, family int) {
 	device := [...]string{"flannel-wg", "flannel-wg-v6"}[family]
-	l := newLab(t, lab.Options{Nodes: 2, Store: lab.StoreDir, NetConf: wgConf([...]string{"4", "46"}[family], "")})
+	l := newLab(t, lab.Options{Nodes: 2, Env: quiet, Store: lab.StoreDir, NetConf: wgConf([...]string{"4", "46"}[family], "")})
 	must(t, l.SetWire(true)) // one datagram in a frame
 	must(t, l.Up(within(t)))
 	n1, n2 := l.Nodes[0], l.Nodes[1]

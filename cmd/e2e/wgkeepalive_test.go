@@ -13,7 +13,7 @@ import (
 // that remembers what went out: here three seconds. Keepalives hold the way
 // open, so that others can begin to talk to its pods at any time.
 func TestWireGuardKeepalive(t *testing.T) {
-	l := newLab(t, lab.Options{Nodes: 2, Store: lab.StoreDir, NetConf: wgConf("4", `,"PersistentKeepaliveInterval":1`), UpArgs: []string{"--v=1"}})
+	l := newLab(t, lab.Options{Nodes: 2, Env: quiet, Store: lab.StoreDir, NetConf: wgConf("4", `,"PersistentKeepaliveInterval":1`), UpArgs: []string{"--v=1"}})
 	n1, n2 := l.Nodes[0], l.Nodes[1]
 	rules := "table inet gate { counter refused { }\nchain in { type filter hook input priority 0;\n" +
 		"ct state established,related accept; udp dport 51820 counter name refused drop; }; }\n"

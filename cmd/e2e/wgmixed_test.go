@@ -15,7 +15,7 @@ import (
 // A node that encrypts sends nothing to one that does not, and takes nothing
 // from it. The pods are told that there is no way.
 func TestWireGuardMixed(t *testing.T) {
-	l := newLabUp(t, lab.Options{Nodes: 2, Store: lab.StoreEtcd, NetConf: wgConf("4", "")})
+	l := newLabUp(t, lab.Options{Nodes: 2, Env: quiet, Store: lab.StoreEtcd, NetConf: wgConf("4", "")})
 	n, other, c := l.Nodes[0], l.Nodes[1], etcdClient(t, l)
 	at := plug(t, l, "clear", framePeerAddr)
 	in := openUDP(t, n.Pod, netip.AddrPortFrom(n.PodAddr(), 0))

@@ -79,7 +79,7 @@ func wrongPSK(t *testing.T, n1, n2 *lab.Node) {
 func TestWireGuardSilentPeer(t *testing.T) {
 	psk := func(key string) []byte { return wgConf("4", fmt.Sprintf(`,"PSK":%q`, key)) }
 	right := psk(presharedKey())
-	l := newLab(t, lab.Options{Nodes: 2, Store: lab.StoreEtcd, NetConf: right})
+	l := newLab(t, lab.Options{Nodes: 2, Env: quiet, Store: lab.StoreEtcd, NetConf: right})
 	must(t, l.StartEtcd(within(t)))
 	n1, n2, c := l.Nodes[0], l.Nodes[1], etcdClient(t, l)
 	must(t, n1.Start(within(t)))
