@@ -30,10 +30,9 @@ type dataPlane interface {
 	inject(packet []byte) error
 	injectOuter(key string, datagram []byte) error
 
-	// fars returns all peers, with what is known only elsewhere if full; far the one of a lease, farOf the one that owns an
-	// inner address. describe tells of the ends.
+	// fars returns all peers, with what is known only elsewhere if full; farOf the
+	// one that owns an inner address. describe tells of the ends.
 	fars(full bool) []far
-	far(key string) (far, bool)
 	farOf(a netip.Addr) (far, bool)
 	describe(*control.Engine)
 	hear(now time.Time)                     // notes who was heard since the last call

@@ -59,13 +59,6 @@ func (p *plane) fars(bool) (all []far) {
 	return all
 }
 
-func (p *plane) far(key string) (far, bool) {
-	if to := p.table.Load().peerOf(key); to != nil {
-		return p.show(to), true
-	}
-	return far{}, false
-}
-
 func (p *plane) farOf(a netip.Addr) (far, bool) {
 	if to := p.table.Load().lookup(a); to != nil {
 		f := p.show(to)
@@ -171,17 +164,6 @@ func (p *wgPlane) fars(full bool) (all []far) {
 func clearFar(l lease.Lease) far {
 	return far{lease: l, key: l.Key(), drop: encap.NotWireGuard,
 		why: fmt.Sprintf("its lease says %s, and this node speaks wireguard only", kindOf(l))}
-}
-
-func (p *wgPlane) far(key string) (far, bool) {
-	for _, l := range p.links {
-		for _, to := range l.table.Load().peers {
-			if to.name == key {
-				return p.show(to, nil), true
-			}
-		}
-	}
-	return far{}, false
 }
 
 func (p *wgPlane) farOf(a netip.Addr) (far, bool) {

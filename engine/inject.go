@@ -42,7 +42,7 @@ func (d *down) consume(a *arrival, b, p []byte, h *encap.Header) bool {
 		return false
 	}
 	if d.traced {
-		s := d.sight(a, b, p)
+		s := d.sight(a, b, p, h)
 		s.packets, s.lease, s.way = 1, &from.lease, s.way|trace.Checked|trace.Consumed
 		d.tap.see(s)
 	}

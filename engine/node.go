@@ -176,7 +176,7 @@ func (n *Node) previous() lease.Lease {
 	return env.Lease()
 }
 
-// serve runs all parts of the node until ctx ends or one of them fails.
+// serve makes the parts of the node and runs them until ctx ends or one fails.
 func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underlay, back *backend, own lease.Lease) error {
 	var routes []*route.Reconciler
 	for range back.devices() {
@@ -192,15 +192,7 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	if err != nil {
 		return fmt.Errorf("traffic rules: %w", err)
 	}
-	// The store may know the node by a key with a family that is off here. The
-	// key is kept as it is, but that family's subnet is not used.
-	used := own
-	if !cfg.EnableIPv4 {
-		used.Subnet = netip.Prefix{}
-	}
-	if !cfg.EnableIPv6 {
-		used.Subnet6 = netip.Prefix{}
-	}
+	used := usedOf(own, cfg)
 	n.runs(&running{cfg: cfg, under: under, back: back, own: used}, nestedKind(under.Name))
 	if n.nested != "" {
 		n.log.Warn("the underlay is itself a tunnel: packets are wrapped twice, and its path may be narrower than its MTU says",
@@ -217,6 +209,32 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	if err := plane.open(ctx); err != nil {
 		return err
 	}
+	err = n.together(ctx, plane, own, routes, rules)
+	sums := []any{"up", plane.Up(), "down", plane.Down(), "drops", plane.Drops()}
+	if back.policies != nil {
+		sums = append(sums, "policies", back.policies.since(policyCounts{}))
+	}
+	n.log.Info("stopped", sums...)
+	return err
+}
+
+// usedOf is the part of the own lease that is in use. The store may know the node
+// by a key with a family that is off here: the key is kept as it is, but that
+// family's subnet is not used.
+func usedOf(own lease.Lease, cfg *lease.Config) lease.Lease {
+	if !cfg.EnableIPv4 {
+		own.Subnet = netip.Prefix{}
+	}
+	if !cfg.EnableIPv6 {
+		own.Subnet6 = netip.Prefix{}
+	}
+	return own
+}
+
+// together runs the parts of the node until ctx ends or one of them fails, and
+// waits for all.
+func (n *Node) together(ctx context.Context, plane dataPlane, own lease.Lease, routes []*route.Reconciler, rules *masq.Manager) error {
+	cfg, under, back, used := n.running.cfg, n.running.under, n.running.back, n.running.own
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return n.carryOn(ctx, plane) })
 	group.Go(func() error { return n.keep(ctx, own) })
@@ -234,13 +252,7 @@ func (n *Node) serve(ctx context.Context, cfg *lease.Config, under iface.Underla
 	group.Go(func() error { return n.account(ctx, plane, back.policies) })
 	group.Go(func() error { return n.settle(ctx) })
 	group.Go(func() error { return n.announce(ctx, cfg, used, back, listed) })
-	err = group.Wait()
-	sums := []any{"up", plane.Up(), "down", plane.Down(), "drops", plane.Drops()}
-	if back.policies != nil {
-		sums = append(sums, "policies", back.policies.since(policyCounts{}))
-	}
-	n.log.Info("stopped", sums...)
-	return err
+	return group.Wait()
 }
 
 // announce tells the container runtime, and once the peers are listed, the

@@ -136,7 +136,7 @@ func (d *down) expired(a *arrival, b, p []byte, h *encap.Header) {
 	if d.consumeOuter(a, b) {
 		return
 	}
-	s := d.sight(a, b, p)
+	s := d.sight(a, b, p, h)
 	if to := d.t.lookup(h.Src(p)); to != nil && to.out.n > 0 {
 		s.answered(d.answer.toPeer(d.t.outlets[to.out.first], to, p, h, encap.TimeExceeded))
 	}

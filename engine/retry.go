@@ -2,10 +2,11 @@ package engine
 
 import (
 	"errors"
-	"weft/encap"
-	"weft/engine/trace"
 
 	"golang.org/x/sys/unix"
+
+	"weft/encap"
+	"weft/engine/trace"
 )
 
 // What becomes of packets that the kernel did not take.

@@ -69,32 +69,30 @@ func (u *up) sighted(to *peer, l *lane, p []byte, h *encap.Header, o *encap.Offl
 	u.tap.claim(len(u.runs.segs), len(u.tap.sights)-1)
 }
 
-// blame counts n packets of a run as lost.
+// blame counts n packets of a run, its last ones, as lost.
 func (u *up) blame(r *run, reason encap.Drop, n int) {
+	if !u.tap.drop(reason, n) {
+		return
+	}
 	k := r.first
-	for range r.count - n { // those at the end did not go
+	for range r.count - n {
 		k = u.runs.segs[k].next
 	}
-	for ; k >= 0 && n > 0; k, n = u.runs.segs[k].next, n-1 {
-		seg := u.runs.segs[k].seg
-		p := flatten(&seg, len(r.peer.prefix))
-		h, _ := encap.Parse(p)
-		u.tap.lost(u.tap.owning(k), reason, u.sight(r.peer, p, &h, &encap.Offload{}))
+	p := flatten(&u.runs.segs[k].seg, len(r.peer.prefix))
+	h, _ := encap.Parse(p)
+	s := u.sight(r.peer, p, &h, &encap.Offload{})
+	s.packets, s.drop = n, reason
+	u.tap.keep(&s)
+	for ; k >= 0 && u.tap.live(); k = u.runs.segs[k].next {
+		u.tap.sights[u.tap.owning(k)].lose(reason, 1)
 	}
 }
 
-// sight is what is known of a datagram b and the packet p in it.
-func (d *down) sight(a *arrival, b, p []byte) sight {
+// sight is what is known of a datagram b and the packet p in it, whose header is h.
+func (d *down) sight(a *arrival, b, p []byte, h *encap.Header) sight {
 	s := d.unread(a, b)
-	s.prefix, s.inner = b[:len(b)-len(p)], p
-	s.vni = vniOf(s.kind, s.prefix)
+	s.prefix, s.inner, s.size = b[:len(b)-len(p)], p[:h.Len], uint16(a.size)
 	s.way |= trace.Opened | trace.Parsed
-	if h, drop := encap.Parse(p); drop == encap.Delivered {
-		s.inner = p[:h.Len]
-	}
-	if a.size > 0 {
-		s.size = uint16(a.size)
-	}
 	return s
 }
 
@@ -151,7 +149,7 @@ func (d *down) spoilt(reason encap.Drop, a *arrival, b, p []byte, h *encap.Heade
 	if d.tap.live() {
 		d.tap.unsee()
 	}
-	s := d.sight(a, b, p)
+	s := d.sight(a, b, p, h)
 	s.way |= trace.Checked
 	if d.tap.drop(reason, d.standsFor(a, h)) {
 		d.tap.tell(reason, d.standsFor(a, h), s)
@@ -166,11 +164,11 @@ func (d *down) refuse(reason encap.Drop, a *arrival, b, p []byte, h *encap.Heade
 	more := d.tap.drop(reason, n)
 	switch {
 	case goesOn && more:
-		s := d.sight(a, b, p)
+		s := d.sight(a, b, p, h)
 		s.packets, s.drop = n, reason
 		d.tap.keep(&s)
 	case more:
-		d.tap.tell(reason, n, d.sight(a, b, p))
+		d.tap.tell(reason, n, d.sight(a, b, p, h))
 	}
 	if goesOn {
 		d.noted = reason

@@ -125,66 +125,84 @@ func (n *wgNear) packet(pk *tunnel.Packet) {
 	}
 }
 
+// An inflow is what one peer sent in one go.
+type inflow struct {
+	w    *writer
+	t    *wgTable
+	from *wgPeer    // it; nil: not known
+	last netip.Addr // the latest destination that needs no other look
+	got  tally
+}
+
 // Write takes what one peer sent. That the inner source is the peer's own the
 // device has checked.
 func (n *wgNear) Write(bufs [][]byte, offset int, ecn []uint8) error {
 	w := n.writers.Get().(*writer)
 	defer n.writers.Put(w)
 	w.begin()
-	t, last := n.table.Load(), netip.Addr{}
-	var from *wgPeer
-	var got tally
+	in := inflow{w: w, t: n.table.Load()}
 	for i, b := range bufs {
-		p := b[offset:]
-		h, drop := encap.Parse(p)
-		if drop != encap.Delivered {
-			if w.tap.drop(drop, 1) {
-				w.tap.tell(drop, 1, sight{prefix: p, ecn: ecn[i], kind: trace.WireGuard, way: trace.Received | trace.Known | trace.Opened})
-			}
-			continue
-		}
-		if dst := h.Dst(p); dst != last {
-			if from = t.lookup(h.Src(p)); from != nil && from.lane != nil {
-				from.lane.Heard()
-			}
-			if !t.owns(dst) {
-				if w.tap.drop(encap.InnerDstNotLocal, 1) {
-					s := opened(from, p[:h.Len], ecn[i])
-					s.way &^= trace.Checked
-					w.tap.tell(encap.InnerDstNotLocal, 1, s)
-				}
-				continue
-			}
-			last = dst
-			if dst == n.answer.self[0] || dst == n.answer.self[1] {
-				last = netip.Addr{} // each is looked at
-				if n.consume(w, from, p[:h.Len], &h, ecn[i]) {
-					continue
-				}
-			}
-		}
-		got.packets++
-		got.bytes += h.Len
-		if w.tap.live() {
-			w.tap.see(opened(from, p[:h.Len], ecn[i]))
-		}
-		if ecn[i] != 0 {
-			drop = encap.DecapECN(p, ecn[i])
-		}
-		if drop == encap.Delivered {
-			drop = w.join.Add(p, &h, true) // sealed end to end
-		}
-		if drop != encap.Delivered {
-			if w.tap.live() {
-				w.tap.unsee()
-			}
-			if w.tap.drop(drop, 1) {
-				w.tap.tell(drop, 1, opened(from, p, ecn[i]))
-			}
-		}
+		n.take(&in, b[offset:], ecn[i])
 	}
-	if from != nil {
-		from.seen.got.add(got.packets, got.bytes)
+	if in.from != nil {
+		in.from.seen.got.add(in.got.packets, in.got.bytes)
 	}
 	return w.end()
+}
+
+// take deals with one packet.
+func (n *wgNear) take(in *inflow, p []byte, ecn uint8) {
+	tap := &in.w.tap
+	h, drop := encap.Parse(p)
+	if drop != encap.Delivered {
+		if tap.drop(drop, 1) {
+			tap.tell(drop, 1, sight{prefix: p, ecn: ecn, kind: trace.WireGuard, way: trace.Received | trace.Known | trace.Opened})
+		}
+		return
+	}
+	if dst := h.Dst(p); dst != in.last && !n.admit(in, p, &h, dst, ecn) {
+		return
+	}
+	in.got.packets++
+	in.got.bytes += h.Len
+	if tap.live() {
+		tap.see(opened(in.from, p[:h.Len], ecn))
+	}
+	if ecn != 0 {
+		drop = encap.DecapECN(p, ecn)
+	}
+	if drop == encap.Delivered {
+		drop = in.w.join.Add(p, &h, true) // sealed end to end
+	}
+	if drop == encap.Delivered {
+		return
+	}
+	if tap.live() {
+		tap.unsee()
+	}
+	if tap.drop(drop, 1) {
+		tap.tell(drop, 1, opened(in.from, p, ecn))
+	}
+}
+
+// admit judges a packet for another destination than the one before, and tells
+// whether it goes on to the pods.
+func (n *wgNear) admit(in *inflow, p []byte, h *encap.Header, dst netip.Addr, ecn uint8) bool {
+	if in.from = in.t.lookup(h.Src(p)); in.from != nil && in.from.lane != nil {
+		in.from.lane.Heard()
+	}
+	if !in.t.owns(dst) {
+		if in.w.tap.drop(encap.InnerDstNotLocal, 1) {
+			s := opened(in.from, p[:h.Len], ecn)
+			s.way &^= trace.Checked
+			in.w.tap.tell(encap.InnerDstNotLocal, 1, s)
+		}
+		return false
+	}
+	in.last = dst
+	if dst == n.answer.self[0] || dst == n.answer.self[1] {
+		in.last = netip.Addr{} // each is looked at
+		return !n.consume(in.w, in.from, p[:h.Len], h, ecn)
+	}
+	return true
 }

@@ -57,12 +57,12 @@ type NodeInfo struct {
 	Public6    netip.Addr   `json:"public6,omitzero"`
 	Backend    string       `json:"backend"`
 	Devices    []string     `json:"devices"`             // as in "flannel0"
-	MTU        int          `json:"mtu"`                 // of the devices
+	MTU        int          `json:"mtu"`                 // of the devices, in bytes
 	Iface      string       `json:"iface"`               // the underlay interface
-	IfaceMTU   int          `json:"ifaceMTU"`            //
+	IfaceMTU   int          `json:"ifaceMTU"`            // of that, in bytes
 	IfaceWhy   string       `json:"ifaceWhy"`            // why that one
 	Nested     string       `json:"nested,omitempty"`    // the kind of tunnel that the underlay interface itself is, as in "wireguard"
-	SubnetFile string       `json:"subnetFile"`          //
+	SubnetFile string       `json:"subnetFile"`          // where subnet.env is
 	PublicKey  string       `json:"publicKey,omitempty"` // base64; of the wireguard backend only
 }
 
@@ -117,7 +117,7 @@ type Traffic struct {
 type Store struct {
 	Kind      string    `json:"kind"`                // etcd, embedded etcd or file
 	Where     string    `json:"where"`               // endpoints or folder
-	Connected bool      `json:"connected"`           //
+	Connected bool      `json:"connected"`           // the latest exchange succeeded
 	Contact   time.Time `json:"contact,omitzero"`    // the latest successful exchange
 	Changed   time.Time `json:"changed,omitzero"`    // the latest change in the set of leases
 	Error     string    `json:"error,omitempty"`     // of the latest exchange, if it failed
@@ -161,8 +161,8 @@ type Peer struct {
 	Via       string         `json:"via"`                // udp, vxlan, wireguard, or direct: by a kernel route past the tunnel
 	Endpoint  netip.AddrPort `json:"endpoint,omitzero"`  // where its datagrams go
 	Key       string         `json:"key,omitempty"`      // WireGuard public key, base64
-	Expires   time.Time      `json:"expires,omitzero"`   //
-	State     PeerState      `json:"state"`              //
+	Expires   time.Time      `json:"expires,omitzero"`   // of its lease; zero: never
+	State     PeerState      `json:"state"`              // in a word
 	Reason    string         `json:"reason,omitempty"`   // why it is not ok
 	RTT       *float64       `json:"rtt,omitempty"`      // seconds; of the latest answered echo
 	Loss      *float64       `json:"loss,omitempty"`     // 0 to 1, of the latest echoes
@@ -172,8 +172,8 @@ type Peer struct {
 	MTU       int            `json:"mtu"`                // longest inner packet that is sent to it
 	PathMTU   int            `json:"pathMTU,omitempty"`  // longest outer packet that was seen to pass, or that the kernel learnt; 0: not known
 	Probed    time.Time      `json:"probed,omitzero"`    // when PathMTU was last made sure of
-	Sent      Traffic        `json:"sent"`               //
-	Received  Traffic        `json:"received"`           //
+	Sent      Traffic        `json:"sent"`               // to it, since the node started
+	Received  Traffic        `json:"received"`           // from it
 	Heard     time.Time      `json:"heard,omitzero"`     // when something came from it last
 	Handshake time.Time      `json:"handshake,omitzero"` // of the WireGuard session
 	Answers   *bool          `json:"answers,omitempty"`  // the latest WireGuard handshake was answered

@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"time"
+	"weft/cmd/weft/client"
 
 	"golang.org/x/sys/unix"
 )
@@ -93,7 +94,7 @@ func (s state) exec(place string, argv []string) (code int, err error) {
 		return 0, err
 	}
 	defer c.Close()
-	if isTerminal(os.Stdin) && isTerminal(os.Stdout) {
+	if client.IsTerminal(os.Stdin) && client.IsTerminal(os.Stdout) {
 		return s.execTerminal(c, r)
 	}
 	return s.execPlain(c, r)

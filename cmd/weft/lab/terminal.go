@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"time"
+	"weft/cmd/weft/client"
 
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ func (s state) execTerminal(c conn, r request) (int, error) {
 	defer master.Close()
 	r.TTY = true
 	files := []*os.File{slave, slave, slave}
-	if !isTerminal(os.Stderr) {
+	if !client.IsTerminal(os.Stderr) {
 		files[2] = os.Stderr
 	}
 	defer followSize(master)()
@@ -125,11 +126,6 @@ func control(file *os.File, f func(fd int) error) error {
 	var inner error
 	err = raw.Control(func(fd uintptr) { inner = f(int(fd)) })
 	return errors.Join(err, inner)
-}
-
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }
 
 // makeRaw stops the terminal from acting on what is typed, and returns the

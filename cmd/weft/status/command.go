@@ -105,7 +105,7 @@ func run(cmd *cobra.Command, o options) error {
 	ctx, stop := signal.NotifyContext(cmd.Context(), unix.SIGTERM, unix.SIGINT, unix.SIGHUP)
 	defer stop()
 	out := cmd.OutOrStdout()
-	p := &page{options: o, out: out, colors: isTerminal(out) && os.Getenv("NO_COLOR") == ""}
+	p := &page{options: o, out: out, colors: client.IsTerminal(out) && os.Getenv("NO_COLOR") == ""}
 	c, err := client.New(o.socket)
 	if err != nil {
 		return p.noAnswer(err)
@@ -115,7 +115,7 @@ func run(cmd *cobra.Command, o options) error {
 	switch {
 	case o.watch == 0:
 		return p.once(ctx)
-	case isTerminal(out) && !o.json:
+	case client.IsTerminal(out) && !o.json:
 		return p.redraw(ctx, time.Duration(o.watch), os.Stdin, out.(*os.File))
 	}
 	return p.repeat(ctx, time.Duration(o.watch))
@@ -213,14 +213,4 @@ func exit[T comparable](codes map[T]int, what T) error {
 		return nil
 	}
 	return client.Exit(code, nil)
-}
-
-// isTerminal reports whether w is a terminal.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

@@ -3,11 +3,8 @@ package trace
 import (
 	"bufio"
 	"io"
-	"os"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // latency is how long output may wait for more of it, so that a busy trace does
@@ -58,14 +55,4 @@ func (o *output) Close() error {
 		o.timer.Stop()
 	}
 	return o.buf.Flush()
-}
-
-// isTerminal tells whether w is one.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
 }

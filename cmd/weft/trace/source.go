@@ -49,7 +49,7 @@ func live() *program {
 			return checked(c.Drops(ctx))
 		},
 		sockets:  client.Sockets,
-		terminal: isTerminal,
+		terminal: client.IsTerminal,
 	}
 }
 
